@@ -1,0 +1,111 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Configurations of the morphable model and of FaceGPT."""
+
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+
+
+@strict
+class MorphableModelConfig(PreTrainedConfig):
+    r"""Sizes and names of a 3D morphable face model (3DMM); the numbers themselves are buffers of `MorphableModel`.
+
+    Args:
+        face_model_id (`str`): name of the 3DMM, written into every result.
+        num_vertices, num_triangles (`int`): size of the mesh.
+        num_uv_coordinates (`int`): size of the texture map's own vertex list (seams duplicate vertices).
+        num_identity, num_albedo, num_expression (`int`): numbers of coefficients.
+        expression_names (`list[str]`): one name per expression coefficient, ARKit's where they apply.
+        expression_range (`"unit"` or `"free"`): activations in [0, 1], or coefficients ~ N(0, 1).
+        albedo_space (`"log"` or `"linear"`): whether mean and basis add up to log reflectance or to reflectance.
+        num_eyes (`int`): 2 where the eyeballs turn, else 0.
+        region_names (`list[str]`): one name per region mask.
+        direction_names (`list[str]`): one name per named shape direction.
+        licence (`str`): licence of the data, written into every result.
+    """
+
+    model_type = "facegpt_morphable_model"
+
+    face_model_id: str = "facegpt/anny-head"
+    num_vertices: int = 4538
+    num_triangles: int = 9014
+    num_uv_coordinates: int = 4538
+    num_identity: int = 120
+    num_albedo: int = 24
+    num_expression: int = 52
+    expression_names: list[str] | None = None
+    expression_range: Literal["unit", "free"] = "unit"
+    albedo_space: Literal["log", "linear"] = "log"
+    num_eyes: int = 2
+    region_names: list[str] | None = None
+    direction_names: list[str] | None = None
+    licence: str = "CC0-1.0"
+
+    def __post_init__(self, **kwargs: Any):
+        self.expression_names = self.expression_names or [f"expression_{i}" for i in range(self.num_expression)]
+        self.region_names = self.region_names or []
+        self.direction_names = self.direction_names or []
+        if len(self.expression_names) != self.num_expression:
+            raise ValueError(
+                f"got {len(self.expression_names)} expression_names for num_expression={self.num_expression}; "
+                "give one name per expression coefficient"
+            )
+        super().__post_init__(**kwargs)
+
+
+@strict
+class FaceGPTConfig(PreTrainedConfig):
+    r"""A vision-language model, a morphable model, and the head between them.
+
+    Args:
+        vlm_config (`PreTrainedConfig` or `dict`): any model behind `AutoModelForImageTextToText`.
+        face_model_config (`MorphableModelConfig` or `dict`): the 3DMM.
+        face_token_id (`int`): id of `<FACE>`.
+        end_token_id (`int`): id of the token that ends a list of faces.
+        face_head_hidden_size (`int`): width of the face head's hidden layer.
+        render_size (`int`): side in pixels of the square picture in which a face is rendered and compared.
+        max_faces (`int`): slots that one look at a picture fills.
+        loss_weights (`dict[str, float]`): weight of each named loss term; terms without a weight count zero.
+    """
+
+    model_type = "facegpt"
+    sub_configs = {"vlm_config": AutoConfig, "face_model_config": MorphableModelConfig}
+
+    vlm_config: dict | PreTrainedConfig | None = None
+    face_model_config: dict | PreTrainedConfig | None = None
+    face_token_id: int = 0
+    end_token_id: int = 0
+    face_head_hidden_size: int = 1024
+    render_size: int = 112
+    max_faces: int = 8
+    loss_weights: dict[str, float] | None = None
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs: Any):
+        if self.vlm_config is None:
+            self.vlm_config = {"model_type": "llava"}
+        if isinstance(self.vlm_config, dict):
+            settings = dict(self.vlm_config)
+            self.vlm_config = AutoConfig.for_model(settings.pop("model_type", "llava"), **settings)
+        if self.face_model_config is None:
+            self.face_model_config = {}
+        if isinstance(self.face_model_config, dict):
+            self.face_model_config = MorphableModelConfig(**self.face_model_config)
+        self.tie_word_embeddings = self.get_text_config().tie_word_embeddings
+        super().__post_init__(**kwargs)
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
+        return self.vlm_config.get_text_config(decoder=decoder, encoder=encoder)
