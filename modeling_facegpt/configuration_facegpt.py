@@ -32,6 +32,7 @@ class MorphableModelConfig(PreTrainedConfig):
         expression_range (`"unit"` or `"free"`): activations in [0, 1], or coefficients ~ N(0, 1).
         albedo_space (`"log"` or `"linear"`): whether mean and basis add up to log reflectance or to reflectance.
         num_eyes (`int`): 2 where the eyeballs turn, else 0.
+        num_eyeball_vertices (`int`): vertices of one eyeball, where there are eyes.
         region_names (`list[str]`): one name per region mask.
         direction_names (`list[str]`): one name per named shape direction.
         licence (`str`): licence of the data, written into every result.
@@ -40,16 +41,17 @@ class MorphableModelConfig(PreTrainedConfig):
     model_type = "facegpt_morphable_model"
 
     face_model_id: str = "facegpt/anny-head"
-    num_vertices: int = 4538
-    num_triangles: int = 9014
-    num_uv_coordinates: int = 4538
+    num_vertices: int = 5027
+    num_triangles: int = 9880
+    num_uv_coordinates: int = 5244
     num_identity: int = 120
-    num_albedo: int = 24
+    num_albedo: int = 32
     num_expression: int = 52
     expression_names: list[str] | None = None
     expression_range: Literal["unit", "free"] = "unit"
     albedo_space: Literal["log", "linear"] = "log"
     num_eyes: int = 2
+    num_eyeball_vertices: int = 201
     region_names: list[str] | None = None
     direction_names: list[str] | None = None
     licence: str = "CC0-1.0"
