@@ -20,10 +20,10 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoConfig,
-    CLIPImageProcessorPil,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaImageProcessorPil,
     LlavaProcessor,
     PreTrainedTokenizerFast,
 )
@@ -107,7 +107,8 @@ def train_nano_tokenizer(seed: int, vocabulary: int = NANO_TEXT["vocab_size"]) -
 def build_nano_processor(seed: int, vision: Mapping[str, Any] = NANO_VISION) -> LlavaProcessor:
     """The processor that fits `build_nano_vlm` of the same arguments."""
     side, patch = vision["image_size"], vision["patch_size"]
-    image_processor = CLIPImageProcessorPil(
+    image_processor = LlavaImageProcessorPil(
+        do_pad=True,  # to a square, in grey: nothing is squashed and nothing cut off
         size={"height": side, "width": side},
         crop_size={"height": side, "width": side},
         image_mean=[0.5, 0.5, 0.5],
