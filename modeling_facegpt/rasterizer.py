@@ -14,8 +14,8 @@
 """Which triangle each pixel sees, and where on it: the PyTorch reference, for every device, in float32 and float64.
 
 Visibility expands triangles into spans of pixels and spans into exact fragments; nothing is tested against pixels that
-it does not cover. Then a depth test by `scatter_reduce`. Gradients are analytic, at fixed visibility. Every quantity is a
-contiguous one-dimensional column, because those are what PyTorch gathers and scatters fast.
+it does not cover. Then comes a depth test by `scatter_reduce`. Gradients are analytic, at fixed visibility. Every
+quantity is a contiguous one-dimensional column, because those are what PyTorch gathers and scatters fast.
 
 Rules:
 - A pixel belongs to the triangle that covers its centre. Edges are half-open and evaluated from the same end in both
@@ -56,13 +56,21 @@ class _Settings(NamedTuple):
 
 
 class _Triangles(NamedTuple):
-    """The triangles of a chunk that may be seen, one per entry (L), corners from top to bottom."""
+    """Triangles of the pictures of a chunk, picture by picture, one per entry (L)."""
 
-    corner: Tensor  # (3, L) int64 positions of the corners among all vertices of the chunk, in the mesh's order
+    corner: tuple[Tensor, ...]  # 3 x (L,) int64 position among all vertices of the chunk
     number: Tensor  # (L,) int64 triangle number
     image: Tensor  # (L,) int64 picture of the chunk
-    x: tuple[Tensor, Tensor, Tensor]  # (L,) each, pixels
-    y: tuple[Tensor, Tensor, Tensor]  # (L,) each, pixels
+
+    def first(self, count: int) -> "_Triangles":
+        return _Triangles(tuple(corner[:count] for corner in self.corner), self.number[:count], self.image[:count])
+
+    def select(self, index: Tensor) -> "_Triangles":
+        return _Triangles(
+            corner=tuple(corner.index_select(0, index) for corner in self.corner),
+            number=self.number.index_select(0, index),
+            image=self.image.index_select(0, index),
+        )
 
 
 def rasterize(
@@ -109,7 +117,7 @@ def interpolate(attributes: Tensor, triangles: Tensor, fragments: Fragments) -> 
     """
     if attributes.dim() != 3 or attributes.shape[0] != fragments.depth.shape[0]:
         raise ValueError(
-            f"got attributes of shape {tuple(attributes.shape)} for {fragments.depth.shape[0]} pictures; give (N, V, C)"
+            f"got attributes of shape {tuple(attributes.shape)}; give (N, V, C), one N per picture of the fragments"
         )
     return _Interpolate.apply(attributes, fragments.barycentrics, fragments.triangle_index, triangles)
 
@@ -136,11 +144,12 @@ class _Rasterize(torch.autograd.Function):
         index = torch.full(shape, -1, dtype=torch.int64, device=x.device)
         barycentrics = x.new_zeros(shape[0], 3, *shape[1:])
         depth = x.new_zeros(shape)
+        repeated = _chunk_triangles(triangles, x.shape[1], min(_CHUNK, shape[0]))
         for start in range(0, shape[0], _CHUNK):
             part = slice(start, start + _CHUNK)
             _draw(
                 tuple(column[part].reshape(-1) for column in (x, y, z)),
-                triangles,
+                repeated.first(min(_CHUNK, shape[0] - start) * triangles.shape[0]),
                 settings,
                 Fragments(index[part], barycentrics[part], depth[part]),
             )
@@ -248,10 +257,10 @@ def _take_planes(planes: Tensor, covered: _CoveredPixels) -> tuple[Tensor, ...]:
     return tuple(flat.index_select(0, covered.in_planes(channels, channel)) for channel in range(channels))
 
 
-def _draw(columns: tuple[Tensor, ...], triangles: Tensor, settings: _Settings, target: Fragments) -> None:
+def _draw(columns: tuple[Tensor, ...], triangles: _Triangles, settings: _Settings, target: Fragments) -> None:
     """Fill the pictures of one chunk, whose vertices are the columns x, y, z `(n * V,)`."""
-    seen = _facing_triangles(columns, triangles, settings, target.depth.shape[0])
-    covers = _cover(_spans(seen, settings))
+    seen = _facing_triangles(columns, triangles, settings.cull)
+    covers = _cover(_spans(columns, seen, settings))
     corner = tuple(at.index_select(0, covers.triangle) for at in seen.corner)
     corners = _take_corners(columns, corner, covers.center)
     weights, total, depth = _weights(_signed_edges(corners), corners)
@@ -266,30 +275,23 @@ def _draw(columns: tuple[Tensor, ...], triangles: Tensor, settings: _Settings, t
         target.barycentrics.view(-1).scatter_(0, pixel + plane * area, (weight / total).index_select(0, winner))
 
 
-def _facing_triangles(columns: tuple[Tensor, ...], triangles: Tensor, settings: _Settings, count: int) -> _Triangles:
-    """Keep what can be seen: in front of the camera, of a sane size, facing it, and over at least one pixel centre."""
-    vertices = columns[0].numel() // count
-    first_vertex = torch.arange(count, device=triangles.device).mul(vertices)[:, None]
-    corner = [(triangles[:, i] + first_vertex).view(-1) for i in range(3)]  # (n * F,) each
-    x, y, z = ([column.index_select(0, at) for at in corner] for column in columns)
+def _chunk_triangles(triangles: Tensor, vertices: int, count: int) -> _Triangles:
+    """The triangles `(F, 3)` of a mesh of so many vertices, once for each of `count` pictures."""
+    image = torch.arange(count, device=triangles.device).repeat_interleave(triangles.shape[0])
+    return _Triangles(
+        corner=tuple(column.repeat(count) + image * vertices for column in triangles.unbind(1)),
+        number=torch.arange(triangles.shape[0], device=triangles.device).repeat(count),
+        image=image,
+    )
+
+
+def _facing_triangles(columns: tuple[Tensor, ...], triangles: _Triangles, cull: bool) -> _Triangles:
+    """Keep the triangles that face the camera; half of a closed mesh goes here, before anything else is computed."""
+    x, y = ([column.index_select(0, at) for at in triangles.corner] for column in columns[:2])
     doubled_area = (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
     # Front faces are counter-clockwise with y up, so clockwise, of negative area, with y down.
-    keep = -doubled_area > _SMALLEST_AREA if settings.cull else doubled_area.abs() > _SMALLEST_AREA
-    keep &= torch.minimum(torch.minimum(z[0], z[1]), z[2]) > settings.near
-    for values, limit in ((x, settings.width), (y, settings.height)):
-        lowest = torch.minimum(torch.minimum(values[0], values[1]), values[2])
-        highest = torch.maximum(torch.maximum(values[0], values[1]), values[2])
-        keep &= highest - lowest < _WIDEST
-        keep &= _first_pixel(lowest, limit) < _first_pixel(highest, limit)
-    live = keep.nonzero().squeeze(1)
-    image = live.div(triangles.shape[0], rounding_mode="floor")
-    return _Triangles(
-        corner=tuple(at.index_select(0, live) for at in corner),
-        number=live - image * triangles.shape[0],
-        image=image,
-        x=tuple(value.index_select(0, live) for value in x),
-        y=tuple(value.index_select(0, live) for value in y),
-    )
+    keep = doubled_area < -_SMALLEST_AREA if cull else doubled_area.abs() > _SMALLEST_AREA
+    return triangles.select(keep.nonzero().squeeze(1))
 
 
 def _first_pixel(edge: Tensor, limit: int) -> Tensor:
@@ -307,18 +309,17 @@ class _Spans(NamedTuple):
     end: Tensor  # (S,) column after the last, as a float
 
 
-def _spans(seen: _Triangles, settings: _Settings) -> _Spans:
+def _spans(columns: tuple[Tensor, ...], seen: _Triangles, settings: _Settings) -> _Spans:
     """Cut triangles into rows. Every crossing of an edge is computed from the edge's upper end."""
-    x, y = _sort_by_height(seen)
-    triangle, row = _expand(_first_pixel(y[0], settings.height), _first_pixel(y[2], settings.height))
+    x, y, z = ([column.index_select(0, at) for at in seen.corner] for column in columns)
+    x, y = _sort_by_height(x, y)
+    triangle, row = _expand(*_rows(x, y, z, settings))
     center = row.to(y[0].dtype) + 0.5
-    live = x[0].numel()
     long_slope = (x[2] - x[0]) / (y[2] - y[0])
     short_slope = torch.cat(((x[1] - x[0]) / (y[1] - y[0]), (x[2] - x[1]) / (y[2] - y[1])))
-    short = triangle + live * (center >= y[1].index_select(0, triangle))
-    short_x, short_y = torch.cat((x[0], x[1])), torch.cat((y[0], y[1]))
+    short = triangle + x[0].numel() * (center >= y[1].index_select(0, triangle))
     one = _crossing(x[0], y[0], long_slope, triangle, center)
-    other = _crossing(short_x, short_y, short_slope, short, center)
+    other = _crossing(torch.cat((x[0], x[1])), torch.cat((y[0], y[1])), short_slope, short, center)
     return _Spans(
         triangle=triangle,
         center=center,
@@ -328,17 +329,25 @@ def _spans(seen: _Triangles, settings: _Settings) -> _Spans:
     )
 
 
-def _sort_by_height(seen: _Triangles) -> tuple[list[Tensor], list[Tensor]]:
-    """Corner columns from top to bottom."""
-    x, y = list(seen.x), list(seen.y)
+def _sort_by_height(x: list[Tensor], y: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """The corners' columns from top to bottom."""
+    x, y = list(x), list(y)
     for upper, lower in ((0, 1), (1, 2), (0, 1)):
         swap = y[upper] > y[lower]
-        for values in (x, y):
-            values[upper], values[lower] = (
-                torch.where(swap, values[lower], values[upper]),
-                torch.where(swap, values[upper], values[lower]),
-            )
+        x[upper], x[lower] = torch.where(swap, x[lower], x[upper]), torch.where(swap, x[upper], x[lower])
+        y[upper], y[lower] = torch.minimum(y[upper], y[lower]), torch.maximum(y[upper], y[lower])
     return x, y
+
+
+def _rows(x: list[Tensor], y: list[Tensor], z: list[Tensor], settings: _Settings) -> tuple[Tensor, Tensor]:
+    """First row, and the row after the last, of sorted triangles; none for triangles that cannot be drawn."""
+    left = torch.minimum(torch.minimum(x[0], x[1]), x[2])
+    right = torch.maximum(torch.maximum(x[0], x[1]), x[2])
+    drawn = torch.minimum(torch.minimum(z[0], z[1]), z[2]) > settings.near
+    drawn &= (right - left < _WIDEST) & (y[2] - y[0] < _WIDEST)
+    drawn &= _first_pixel(left, settings.width) < _first_pixel(right, settings.width)
+    first, end = _first_pixel(y[0], settings.height), _first_pixel(y[2], settings.height)
+    return first, first + (end - first) * drawn
 
 
 def _crossing(x: Tensor, y: Tensor, slope: Tensor, edge: Tensor, center: Tensor) -> Tensor:

@@ -16,7 +16,6 @@
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .camera import Camera, place_in_camera
@@ -82,7 +81,7 @@ def render_mesh(
         image=linear_to_srgb(planes[:, :3].clamp(0, 1)),
         mask=(fragments.triangle_index >= 0).to(planes.dtype)[:, None],
         depth=fragments.depth[:, None],
-        normals=F.normalize(planes[:, 3:6], dim=1),
+        normals=_unit(planes[:, 3:6]),
         triangle_index=fragments.triangle_index,
         attributes=None if attributes is None else planes[:, 6:],
     )
@@ -91,6 +90,12 @@ def render_mesh(
 def composite(render: RenderOutput, background: Tensor) -> Tensor:
     """Lay the face over a background of sRGB `(N, 3, H, W)`, for display: a loss masks instead of compositing."""
     return render.mask * render.image + (1 - render.mask) * background
+
+
+def _unit(planes: Tensor) -> Tensor:
+    """Planes `(N, 3, H, W)` scaled to length 1; zero stays zero."""
+    x, y, z = planes.unbind(1)
+    return planes * (x * x + y * y + z * z).clamp_min(1e-12).rsqrt()[:, None]
 
 
 def _true_camera(camera: Camera, parameters: FaceParameters) -> Camera:

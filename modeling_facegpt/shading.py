@@ -13,8 +13,8 @@
 # limitations under the License.
 """Light on a face: second-order spherical harmonics, and the two colour spaces.
 
-Normals are in the camera frame with y up and z towards the viewer. The harmonics are real and orthonormal, in the order
-Y00, Y1-1, Y10, Y11, Y2-2, Y2-1, Y20, Y21, Y22.
+Normals are in the camera frame with y up and z towards the viewer. The harmonics are real and orthonormal, in the
+order Y00, Y1-1, Y10, Y11, Y2-2, Y2-1, Y20, Y21, Y22.
 """
 
 import math
@@ -29,7 +29,7 @@ _REFLECTED = (1.0,) + (2 / 3,) * 3 + (1 / 4,) * 5
 
 def spherical_harmonics(normals: Tensor) -> Tensor:
     """The first nine harmonics `(..., 9)` at unit vectors `(..., 3)`."""
-    x, y, z = normals.unbind(-1)
+    x, y, z = normals.movedim(-1, 0).contiguous()  # columns are faster than rows of three
     band_1 = math.sqrt(3 / (4 * math.pi))
     band_2 = math.sqrt(15 / (4 * math.pi))
     columns = (
@@ -43,7 +43,7 @@ def spherical_harmonics(normals: Tensor) -> Tensor:
         band_2 * x * z,
         band_2 / 2 * (x * x - y * y),
     )
-    return torch.stack(columns, dim=-1)
+    return torch.stack(columns).movedim(0, -1)
 
 
 def shade(albedo: Tensor, normals: Tensor, light: Tensor) -> Tensor:
