@@ -18,6 +18,14 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
+# Where a saved model's code copy has the classes, for loading without this package installed.
+AUTO_MAP = {
+    "AutoConfig": "configuration_facegpt.FaceGPTConfig",
+    "AutoModel": "modeling_facegpt.FaceGPTForConditionalGeneration",
+    "AutoModelForImageTextToText": "modeling_facegpt.FaceGPTForConditionalGeneration",
+    "AutoProcessor": "processing_facegpt.FaceGPTProcessor",
+}
+
 
 @strict
 class MorphableModelConfig(PreTrainedConfig):
@@ -81,6 +89,7 @@ class FaceGPTConfig(PreTrainedConfig):
         render_size (`int`): side in pixels of the square picture in which a face is rendered and compared.
         max_faces (`int`): slots that one look at a picture fills.
         loss_weights (`dict[str, float]`): weight of each named loss term; terms without a weight count zero.
+        auto_map (`dict[str, str]`): auto class -> module and class in the code that is saved beside the weights.
     """
 
     model_type = "facegpt"
@@ -95,6 +104,7 @@ class FaceGPTConfig(PreTrainedConfig):
     max_faces: int = 8
     loss_weights: dict[str, float] | None = None
     tie_word_embeddings: bool = False
+    auto_map: dict[str, str] | None = None
 
     def __post_init__(self, **kwargs: Any):
         if self.vlm_config is None:
@@ -106,6 +116,7 @@ class FaceGPTConfig(PreTrainedConfig):
             self.face_model_config = {}
         if isinstance(self.face_model_config, dict):
             self.face_model_config = MorphableModelConfig(**self.face_model_config)
+        self.auto_map = {**AUTO_MAP, **(self.auto_map or {})}
         self.tie_word_embeddings = self.get_text_config().tie_word_embeddings
         super().__post_init__(**kwargs)
 
