@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from facegpt_trainer.nano import NANO_TEXT, NANO_VISION, build_nano_vlm
+from facegpt_trainer.nano import NANO_TEXT, build_nano_vlm
 from torch import Tensor
 
 from modeling_facegpt import (
@@ -33,6 +33,8 @@ from modeling_facegpt import (
 REPOSITORY = Path(__file__).parents[1]
 RINGS, SEGMENTS = 11, 18
 TINY_LAYERS = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+TINY_VISION = {**TINY_LAYERS, "model_type": "siglip_vision_model", "image_size": 112, "patch_size": 28}
+TINY_TEXT = {**NANO_TEXT, **TINY_LAYERS, "num_key_value_heads": 2}
 
 
 def sphere(rings: int = RINGS, segments: int = SEGMENTS) -> tuple[Tensor, Tensor]:
@@ -123,9 +125,7 @@ def face_model(face_model_config: MorphableModelConfig) -> MorphableModel:
 
 @pytest.fixture(scope="session")
 def _nano() -> tuple:
-    return build_nano_vlm(
-        0, vision={**NANO_VISION, **TINY_LAYERS}, text={**NANO_TEXT, **TINY_LAYERS, "num_key_value_heads": 2}
-    )
+    return build_nano_vlm(0, vision=TINY_VISION, text=TINY_TEXT)
 
 
 @pytest.fixture(scope="session")
@@ -156,6 +156,21 @@ def _facegpt(_nano: tuple, processor: FaceGPTProcessor, face_model: MorphableMod
 def facegpt(_facegpt: FaceGPTForConditionalGeneration) -> FaceGPTForConditionalGeneration:
     """FaceGPT over a LLaVA of two layers, with random weights; each test gets its own copy."""
     return copy.deepcopy(_facegpt)
+
+
+@pytest.fixture
+def eager_facegpt(
+    facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
+) -> FaceGPTForConditionalGeneration:
+    """As `facegpt`, but it answers every look with as many faces as it may."""
+    rows = facegpt.get_input_embeddings().weight
+    with torch.no_grad():
+        # A state follows the embedding of its token; the same direction is made to say <FACE>.
+        direction = 20 * rows[processor.tokenizer.convert_tokens_to_ids("<assistant>")]
+        rows[processor.tokenizer.convert_tokens_to_ids("<assistant>")] = direction
+        rows[processor.face_token_id] = direction
+        rows[processor.end_token_id] = 0
+    return facegpt
 
 
 @pytest.fixture

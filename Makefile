@@ -1,0 +1,57 @@
+# Every target sets up what it needs in .venv, on a machine that has only Python 3.11 or newer.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+FLOOR := .venv-floor
+FLOOR_VERSIONS := transformers==5.17.0
+
+.PHONY: help demo test test-slow test-gpu test-floor check train evaluate
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-13s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+.venv/demo-installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --editable ".[fast]" scikit-image
+	@touch $@
+
+.venv/test-installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --editable ".[test]"
+	@touch $@
+
+demo: .venv/demo-installed ## reconstruct a sample photograph in 3D, into out/
+	$(BIN)/python examples/demo.py
+
+test: .venv/test-installed ## all fast tests
+	$(BIN)/python -m pytest
+
+test-slow: .venv/test-installed ## the tests that take longer than half a minute
+	$(BIN)/python -m pytest -m slow
+
+test-gpu: .venv/test-installed ## the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
+test-floor: ## all fast tests with the oldest supported transformers, in a virtual environment of its own
+	test -x $(FLOOR)/bin/python || $(PYTHON) -m venv $(FLOOR)
+	grep -vE '^(transformers|huggingface_hub|tokenizers)==' constraints.txt > $(FLOOR)/constraints.txt
+	$(FLOOR)/bin/pip install --quiet --disable-pip-version-check --constraint $(FLOOR)/constraints.txt \
+		--editable ".[test]" $(FLOOR_VERSIONS)
+	$(FLOOR)/bin/python -m pytest
+
+check: .venv/test-installed ## style, types, who may import whom, structure of the model files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/mlinter --no-progress modeling_facegpt
+
+train: .venv/test-installed ## train facegpt-nano from nothing, by its recipe
+	$(BIN)/python -m facegpt_trainer --config trainer/facegpt_trainer/recipes/nano.yaml
+
+evaluate: .venv/test-installed ## print the figures that the README names
+	$(BIN)/facegpt evaluate morphable-model
+	$(BIN)/facegpt evaluate photographs
+	$(BIN)/facegpt evaluate renders
+	$(BIN)/facegpt evaluate presence

@@ -1,0 +1,105 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The saved code alone is enough: everything loads and reconstructs where this package cannot be imported."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from facegpt_hub.publish_code import NANO_DIRECTORY, travelling_files, write_code_copy
+from PIL import Image
+
+from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
+
+CLEAN_PROCESS = """
+import sys
+
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("modeling_facegpt", "facegpt_trainer", "facegpt_hub"):
+            raise ModuleNotFoundError(name)
+
+
+sys.meta_path.insert(0, Absent())
+import torch
+from PIL import Image
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
+
+directory, photograph, answer = sys.argv[1:]
+torch.set_num_threads(1)
+config = AutoConfig.from_pretrained(directory, trust_remote_code=True)
+processor = AutoProcessor.from_pretrained(directory, trust_remote_code=True)
+image = Image.open(photograph)
+results = []
+for auto_class in (AutoModel, AutoModelForImageTextToText):
+    model, report = auto_class.from_pretrained(directory, trust_remote_code=True, output_loading_info=True)
+    assert not any(report.values()), report
+    result = model.reconstruct([image], processor)[0]
+    results.append([*result.parameters, result.probability])
+names = [type(thing).__name__ for thing in (config, processor, model)]
+torch.save({"names": names, "results": results}, answer)
+"""
+
+
+def _noise(path: Path) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    image.save(path)
+    return image
+
+
+def test_saved_code_loads_without_the_package_and_reconstructs_the_same(
+    eager_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, tmp_path: Path
+):
+    image = _noise(tmp_path / "noise.png")
+    directory = tmp_path / "checkpoint"
+    eager_facegpt.save_pretrained(directory)
+    processor.save_pretrained(directory)
+    here = eager_facegpt.reconstruct([image], processor)[0]
+    arguments = [str(path) for path in (directory, tmp_path / "noise.png", tmp_path / "answer.pt")]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")}
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", CLEAN_PROCESS, *arguments], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    there = torch.load(tmp_path / "answer.pt")
+    assert there["names"] == ["FaceGPTConfig", "FaceGPTProcessor", "FaceGPTForConditionalGeneration"]
+    assert len(here.probability) == eager_facegpt.config.max_faces
+    for result in there["results"]:
+        for ours, theirs in zip([*here.parameters, here.probability], result, strict=True):
+            torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-5)
+
+
+def test_saving_writes_the_travelling_files(facegpt: FaceGPTForConditionalGeneration, tmp_path: Path):
+    facegpt.save_pretrained(tmp_path)
+    written = {file.name for file in tmp_path.glob("*.py")}
+    assert written <= {file.name for file in travelling_files()}
+    assert "modeling_facegpt.py" in written and "__init__.py" not in written
+
+
+def test_writing_the_copy_removes_stale_modules(tmp_path: Path):
+    (tmp_path / "forgotten.py").write_text("")
+    (tmp_path / "model.safetensors").write_text("kept")
+    written = write_code_copy(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in written} | {"model.safetensors"}
+
+
+def test_code_copy_in_the_published_directory_is_fresh():
+    copied = {file.name: file.read_bytes() for file in NANO_DIRECTORY.glob("*.py")}
+    current = {file.name: file.read_bytes() for file in travelling_files()}
+    assert copied == current, "run: python -m facegpt_hub.publish_code"
