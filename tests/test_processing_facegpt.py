@@ -1,0 +1,158 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The processor: dialogue and photographs in, tensors out; saved and loaded back as itself."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from facegpt_trainer.nano import END_TOKEN, build_nano_processor
+from PIL import Image
+from transformers import AutoProcessor, AutoTokenizer, LlavaProcessor
+
+from modeling_facegpt import FaceGPTProcessor
+from modeling_facegpt.picture_frame import tensor_to_image
+
+ANSWER = {"role": "assistant", "content": [{"type": "text", "text": "<FACE><FACE>"}]}
+
+
+@pytest.fixture
+def pictures() -> torch.Tensor:
+    eighths = torch.randint(0, 256, (2, 3, 112, 112), generator=torch.Generator().manual_seed(0))
+    return eighths / 255
+
+
+def test_tokens(processor: FaceGPTProcessor):
+    assert processor.tokenizer.convert_tokens_to_ids("<FACE>") == processor.face_token_id
+    assert processor.tokenizer.convert_tokens_to_ids(END_TOKEN) == processor.end_token_id
+    assert processor.tokenizer.convert_tokens_to_ids(processor.image_token) == processor.image_token_id
+    assert len({processor.face_token_id, processor.end_token_id, processor.image_token_id}) == 3
+
+
+def test_reconstruct_dialogue_is_question_then_faces_then_end(processor: FaceGPTProcessor):
+    text = processor.apply_chat_template([*processor.reconstruct_messages(), ANSWER])
+    assert text == ("<bos><user><image>\nReconstruct every face, from left to right.<end><assistant><FACE><FACE><end>")
+    tokens = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert tokens[-3:] == [processor.face_token_id, processor.face_token_id, processor.end_token_id]
+    close_up = processor.reconstruct_messages(close_up=True)
+    assert "the face in the middle" in processor.apply_chat_template(close_up)
+
+
+def test_face_token_survives_decoding_without_special_tokens(processor: FaceGPTProcessor):
+    tokens = processor.tokenizer("<assistant>Here: <FACE>.<end>")["input_ids"]
+    assert processor.decode(tokens, skip_special_tokens=True) == "Here: <FACE>."
+    assert processor.batch_decode([tokens], skip_special_tokens=True) == ["Here: <FACE>."]
+
+
+def test_assistant_mask_covers_the_answer(processor: FaceGPTProcessor):
+    picture = Image.new("RGB", (112, 112))
+    question = copy.deepcopy(processor.reconstruct_messages())
+    question[0]["content"][0]["image"] = picture
+    inputs = processor.apply_chat_template(
+        [[*question, ANSWER]], tokenize=True, return_dict=True, return_assistant_tokens_mask=True, return_tensors="pt"
+    )
+    answered = inputs["input_ids"][inputs["assistant_masks"].bool()]
+    assert answered.tolist() == [processor.face_token_id, processor.face_token_id, processor.end_token_id]
+
+
+def test_pictures_give_what_images_give(processor: FaceGPTProcessor, pictures: torch.Tensor):
+    messages = [processor.reconstruct_messages(), [*processor.reconstruct_messages(close_up=True), ANSWER]]
+    fast = processor(pictures=pictures, messages=messages)
+    slow = processor(images=[[tensor_to_image(picture)] for picture in pictures], messages=messages)
+    assert set(fast) == set(slow) == {"input_ids", "attention_mask", "pixel_values"}
+    assert torch.equal(fast["input_ids"], slow["input_ids"])
+    assert torch.equal(fast["attention_mask"], slow["attention_mask"])
+    torch.testing.assert_close(fast["pixel_values"], slow["pixel_values"], rtol=0, atol=1e-5)
+
+
+def test_pictures_of_another_size_go_through_the_wrapped_processor(processor: FaceGPTProcessor):
+    inputs = processor(pictures=torch.rand(1, 3, 60, 60), messages=processor.reconstruct_messages())
+    assert inputs["pixel_values"].shape == (1, 3, 112, 112)
+
+
+def test_rows_are_padded_on_the_left_and_begin_once(processor: FaceGPTProcessor, pictures: torch.Tensor):
+    messages = [processor.reconstruct_messages(), [*processor.reconstruct_messages(), ANSWER]]
+    inputs = processor(pictures=pictures, messages=messages)
+    assert inputs["attention_mask"][:, -1].tolist() == [1, 1]
+    assert inputs["attention_mask"][0, 0] == 0
+    begins = (inputs["input_ids"] == processor.tokenizer.bos_token_id).sum(-1)
+    assert begins.tolist() == [1, 1]
+
+
+def test_photographs_are_not_squashed(processor: FaceGPTProcessor):
+    photograph = Image.new("RGB", (200, 100), (255, 255, 255))
+    inputs = processor(images=photograph, text="<image>", return_tensors="pt")
+    rows = inputs["pixel_values"][0, 0].mean(-1)
+    assert rows[56] == 1.0 and abs(rows[5]) < 0.02 and abs(rows[-5]) < 0.02
+
+
+def test_text_alone(processor: FaceGPTProcessor):
+    inputs = processor(text="Hello", return_tensors="pt")
+    assert processor.decode(inputs["input_ids"][0]) == "Hello"
+
+
+@pytest.mark.parametrize("load", [FaceGPTProcessor.from_pretrained, AutoProcessor.from_pretrained])
+def test_saved_processor_comes_back(processor: FaceGPTProcessor, tmp_path: Path, load):
+    processor.save_pretrained(tmp_path)
+    loaded = load(tmp_path)
+    assert type(loaded) is FaceGPTProcessor
+    assert type(loaded.vlm_processor) is LlavaProcessor
+    assert loaded.to_dict() == processor.to_dict()
+    assert loaded.chat_template == processor.chat_template
+    assert loaded.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
+
+
+def test_settings_are_kept(tmp_path: Path):
+    FaceGPTProcessor.from_vlm_processor(build_nano_processor(0), render_size=64, crop_scale=2.0).save_pretrained(
+        tmp_path
+    )
+    loaded = FaceGPTProcessor.from_pretrained(tmp_path)
+    assert (loaded.render_size, loaded.crop_scale) == (64, 2.0)
+    assert loaded.frame_photograph(Image.new("RGB", (30, 20))).picture.shape == (3, 64, 64)
+
+
+def test_bare_vlm_processor_is_refused(processor: FaceGPTProcessor, tmp_path: Path):
+    processor.vlm_processor.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="from_vlm_processor"):
+        FaceGPTProcessor.from_pretrained(tmp_path)
+
+
+def test_face_token_is_added_where_it_is_missing(processor: FaceGPTProcessor, tmp_path: Path):
+    processor.tokenizer.save_pretrained(tmp_path)
+    text = (tmp_path / "tokenizer.json").read_text().replace("<FACE>", "<OTHER>")
+    (tmp_path / "tokenizer.json").write_text(text)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    bare = LlavaProcessor(processor.image_processor, tokenizer, patch_size=16, image_token="<image>")
+    with pytest.raises(ValueError, match="without the token <FACE>"):
+        FaceGPTProcessor(bare)
+    wrapped = FaceGPTProcessor.from_vlm_processor(bare)
+    assert wrapped.tokenizer.tokenize("a <FACE>.")[-2:] == ["<FACE>", "."]
+    assert wrapped.face_token_id == len(tokenizer) - 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"images": [], "pictures": torch.rand(1, 3, 112, 112), "text": "<image>"}, "one of each pair"),
+        ({"text": "a", "messages": [{"role": "user", "content": "a"}]}, "one of each pair"),
+        ({"pictures": torch.rand(2, 3, 112, 112), "text": "<image>"}, "one .* picture per image token"),
+        ({"pictures": torch.rand(1, 3, 112, 112), "text": "<image><image>"}, "one .* picture per image token"),
+        ({"pictures": torch.rand(3, 112, 112), "text": "<image>"}, "one .* picture per image token"),
+        ({"pictures": torch.rand(1, 3, 112, 112)}, "one .* picture per image token"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(processor: FaceGPTProcessor, arguments: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        processor(**arguments)
