@@ -1,0 +1,61 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""`accelerate launch -m facegpt_trainer --config recipe.yaml`: run one recipe."""
+
+import argparse
+import difflib
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import yaml
+
+from .training import train
+from .training_config import FaceGPTTrainingConfig
+
+
+def read_recipe(path: Path) -> FaceGPTTrainingConfig:
+    """The settings of a YAML file.
+
+    Raises:
+        ValueError: if the file is no mapping, or a key is no setting (the nearest right one is named).
+    """
+    settings = yaml.safe_load(path.read_text())
+    if not isinstance(settings, dict):
+        raise ValueError(f"got {path}, which is no YAML mapping; write one setting a line, such as `pictures: 1000`")
+    known = [field.name for field in fields(FaceGPTTrainingConfig) if field.init]
+    for key in settings:
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            raise ValueError(f"got the unknown setting {key!r} in {path}{hint}")
+    return FaceGPTTrainingConfig(**settings)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, train, say where the result is."""
+    parser = argparse.ArgumentParser(prog="facegpt_trainer", description="Train FaceGPT by a recipe.")
+    parser.add_argument("--config", type=Path, required=True, help="recipe, a YAML file")
+    path = parser.parse_args(arguments).config
+    try:
+        output = train(read_recipe(path))
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"Trained checkpoint: {output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""From picture numbers to model inputs: the collator draws what a batch of numbers stands for.
+
+The data set of a run is the numbers 0, 1, 2 …; what number 7 shows follows from the seed alone. So any worker of any
+process can draw any batch, and a resumed run goes on with exactly the pictures that it would have seen.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from modeling_facegpt.processing_facegpt import FaceGPTProcessor
+
+from .data_engine import DataEngine, PictureBatch
+from .face_sampler import chance
+from .photographs import PhotographFolder, cut_photographs, mirror_landmark_order
+
+PHOTOGRAPH_CLOSE_UP_SHARE = 0.7
+
+
+class FaceCollator:
+    """Draws renders and cuts photographs, and lays out the dialogue about them.
+
+    Args:
+        processor (`FaceGPTProcessor`): makes the model's inputs.
+        engine (`DataEngine`): draws pictures with known faces.
+        photographs (`PhotographFolder`, *optional*): real pictures to mix in.
+        photograph_share (`float`): of each batch, in [0, 1].
+        use_landmarks (`bool`): whether the photographs' landmarks are given to the losses.
+        use_images (`bool`): whether the photographs themselves are compared with renders.
+    """
+
+    def __init__(
+        self,
+        processor: FaceGPTProcessor,
+        engine: DataEngine,
+        photographs: PhotographFolder | None = None,
+        *,
+        photograph_share: float = 0.0,
+        use_landmarks: bool = True,
+        use_images: bool = True,
+    ):
+        self.processor = processor
+        self.engine = engine
+        self.photographs = photographs
+        self.photograph_share = photograph_share if photographs is not None else 0.0
+        self.use_landmarks, self.use_images = use_landmarks, use_images
+        self.answer_lengths: dict[tuple[bool, int], int] = {}
+        self.mirrored = mirror_landmark_order(engine.face_model)
+        if photographs is not None:
+            self.usable = photographs.boxes.isfinite().all(-1).nonzero()[:, 0]
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Model inputs for rows of `{"picture": number}`."""
+        torch.set_num_threads(1)  # pictures are drawn beside the model, not instead of it
+        number = int(examples[0]["picture"])
+        photographs = round(len(examples) * self.photograph_share)
+        parts = []
+        if photographs < len(examples):
+            parts.append(self.engine.batch(number, len(examples) - photographs))
+        if photographs:
+            parts.append(self.cut(number, photographs))
+        return self.lay_out(join_batches(parts))
+
+    @torch.no_grad()
+    def cut(self, number: int, pictures: int) -> PictureBatch:
+        """Photographs as a batch: one face each, whose parameters are not known."""
+        generator = torch.Generator().manual_seed(self.engine.seed * 1_000_003 + number + 500_009)
+        index = self.usable[torch.randint(len(self.usable), (pictures,), generator=generator)]
+        close_up = chance(generator, PHOTOGRAPH_CLOSE_UP_SHARE, pictures)
+        cuts = cut_photographs(self.photographs, index, close_up, generator, self.engine.side, self.mirrored)
+        unknown = float("nan")
+        parameters = torch.full((pictures, self.engine.parameter_count), unknown)
+        shown = self.use_images & close_up[:, None, None, None]
+        return PictureBatch(
+            pictures=cuts.pictures,
+            close_up=close_up,
+            counts=torch.ones(pictures, dtype=torch.long),
+            picture_cameras=cuts.picture_cameras,
+            face_targets=parameters,
+            face_landmarks=cuts.landmarks if self.use_landmarks else torch.full_like(cuts.landmarks, unknown),
+            face_images=torch.where(shown, cuts.originals, unknown),
+        )
+
+    def lay_out(self, batch: PictureBatch) -> dict[str, Tensor]:
+        """Token ids, labels on the answers only, pixel values and face targets."""
+        kinds = [(bool(close), int(faces)) for close, faces in zip(batch.close_up, batch.counts, strict=True)]
+        messages = [self._dialogue(*kind) for kind in kinds]
+        inputs = self.processor(pictures=batch.pictures, messages=messages)
+        answers = torch.tensor([self._answer_length(*kind) for kind in kinds])
+        # Rows are padded on the left, so answers are what stands at the end.
+        from_end = torch.arange(inputs["input_ids"].shape[1]).flip(0)
+        labels = torch.where(from_end < answers[:, None], inputs["input_ids"], -100)
+        return {
+            **inputs,
+            "labels": labels,
+            # Logits are wanted only where some row has a label: one position before it.
+            "logits_to_keep": (labels != -100).any(0).nonzero()[:, 0] - 1,
+            "picture_cameras": batch.picture_cameras,
+            "face_targets": batch.face_targets,
+            "face_landmarks": batch.face_landmarks,
+            "face_images": batch.face_images,
+        }
+
+    def _dialogue(self, close_up: bool, faces: int) -> list[dict[str, Any]]:
+        answer = [{"type": "text", "text": self.processor.face_token * faces}]
+        return [*self.processor.reconstruct_messages(close_up), {"role": "assistant", "content": answer}]
+
+    def _answer_length(self, close_up: bool, faces: int) -> int:
+        """How many tokens the answer has, its end included."""
+        if (close_up, faces) not in self.answer_lengths:
+            question = self.processor.reconstruct_messages(close_up)
+            lengths = [
+                len(self.processor.tokenizer(self.processor.apply_chat_template(dialogue, **settings))["input_ids"])
+                for dialogue, settings in (
+                    (question, {"add_generation_prompt": True}),
+                    (self._dialogue(close_up, faces), {}),
+                )
+            ]
+            self.answer_lengths[close_up, faces] = lengths[1] - lengths[0]
+        return self.answer_lengths[close_up, faces]
+
+
+def join_batches(parts: list[PictureBatch]) -> PictureBatch:
+    """Several batches as one."""
+    return PictureBatch(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

@@ -1,0 +1,228 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The data engine: an endless, seeded stream of pictures with faces whose parameters are known, and without faces.
+
+A batch is a pure function of (seed, batch number): resuming is exact, and workers need not talk to each other. The
+3DMM, sampled people, light, camera, background, clothes, hair, glasses and hands are combined for a batch at once.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from modeling_facegpt.camera import place_in_camera, project
+from modeling_facegpt.face_head import HEAD_SIZE
+from modeling_facegpt.face_parameters import FaceParameters, parameter_sizes, parameters_to_vector
+from modeling_facegpt.mesh import Mesh
+from modeling_facegpt.morphable_model import MorphableModel
+from modeling_facegpt.reconstruction import true_camera
+from modeling_facegpt.renderer import RenderOutput, render_mesh
+from modeling_facegpt.rotations import matrix_to_rotation_6d, rotation_6d_to_matrix, rotation_about_axis
+from modeling_facegpt.shading import linear_to_srgb
+
+from .appearance import Appearance, dress_heads
+from .face_sampler import (
+    ExpressionSampler,
+    chance,
+    normal,
+    picture_camera_in_pixels,
+    sample_close_ups,
+    sample_parameters,
+    sample_picture_cameras,
+    sample_scenes,
+    uniform,
+)
+from .scenery import (
+    HeadFrame,
+    draw_body,
+    draw_glasses,
+    draw_hair_behind,
+    draw_hair_in_front,
+    draw_occluders,
+    expose,
+    roll_in_picture,
+    sample_backgrounds,
+)
+
+CLOSE_UP_SHARE = 0.6
+FACES_IN_CLOSE_UPS = (0.1, 0.9)
+FACES_IN_SCENES = (0.25, 0.5, 0.14, 0.07, 0.04)
+GLASSES_SHARE = 0.18
+SEEN_FROM_BEHIND = 0.4  # of the pictures without a face: a head all the same, turned away
+
+
+class PictureBatch(NamedTuple):
+    """B pictures and the N faces in them, in reading order. NaN: not known."""
+
+    pictures: Tensor  # (B, 3, S, S) sRGB in [0, 1]
+    close_up: Tensor  # (B,) bool: a crop around one face, or a whole photograph
+    counts: Tensor  # (B,) faces in each picture
+    picture_cameras: Tensor  # (N, 3) as assumed, in picture sides
+    face_targets: Tensor  # (N, P) true parameters
+    face_landmarks: Tensor  # (N, 468, 2) in picture sides
+    face_images: Tensor  # (N, 3, S, S) to compare renders with
+
+
+class _Heads(NamedTuple):
+    """Heads to draw, faces and others."""
+
+    parameters: FaceParameters  # (H, ...)
+    picture_cameras: Tensor  # (H, 3)
+    owners: Tensor  # (H,) picture
+    rank: Tensor  # (H,) place within the picture, from the left
+
+
+class DataEngine:
+    """Draws batches of rendered faces.
+
+    Args:
+        face_model (`MorphableModel`): the 3DMM; its regions `skin`, `face`, `scalp`, `lips` and `beard` are used.
+        side (`int`): side of the pictures in pixels.
+        seed (`int`): of the whole stream.
+    """
+
+    def __init__(self, face_model: MorphableModel, side: int = 112, seed: int = 0):
+        self.face_model = face_model.eval()
+        self.expressions = ExpressionSampler(face_model.config)
+        self.side = side
+        self.seed = seed
+        self.parameter_count = sum(parameter_sizes(face_model.config))
+
+    @torch.no_grad()
+    def batch(self, number: int, pictures: int) -> PictureBatch:
+        """The `number`-th batch of the stream, of `pictures` pictures."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+        close_up = chance(generator, CLOSE_UP_SHARE, pictures)
+        counts = torch.where(
+            close_up,
+            _choose(generator, FACES_IN_CLOSE_UPS, pictures),
+            _choose(generator, FACES_IN_SCENES, pictures),
+        )
+        return self.compose(generator, close_up, counts)
+
+    @torch.no_grad()
+    def compose(self, generator: torch.Generator, close_up: Tensor, counts: Tensor) -> PictureBatch:
+        """Pictures with given numbers of faces `(B,)`, as close-ups or whole photographs `(B,)`."""
+        behind = (counts == 0) & chance(generator, SEEN_FROM_BEHIND, len(counts))
+        heads = self._sample_heads(generator, close_up, counts + behind.long(), behind)
+        canvas = sample_backgrounds(generator, len(counts), self.side)
+        if len(heads.owners):
+            canvas = self._draw_heads(generator, canvas, heads)
+        faces = ~behind[heads.owners]
+        vector = parameters_to_vector(heads.parameters)[faces]
+        unknown = float("nan")
+        return PictureBatch(
+            pictures=expose(generator, canvas),
+            close_up=close_up,
+            counts=counts,
+            picture_cameras=heads.picture_cameras[faces],
+            face_targets=vector,
+            face_landmarks=torch.full((len(vector), 468, 2), unknown),
+            face_images=torch.full((len(vector), 3, self.side, self.side), unknown),
+        )
+
+    def _sample_heads(self, generator: torch.Generator, close_up: Tensor, counts: Tensor, behind: Tensor) -> _Heads:
+        owners = torch.repeat_interleave(torch.arange(len(counts)), counts)
+        near = sample_close_ups(generator, len(owners))
+        far = sample_scenes(generator, counts)
+        is_near = close_up[owners]
+        placement = type(near)(
+            torch.where(is_near[:, None], near.position, far.position), torch.where(is_near, near.size, far.size)
+        )
+        cameras = sample_picture_cameras(generator, placement, is_near)
+        parameters = sample_parameters(generator, placement, cameras, self.expressions, self.face_model.config)
+        away = behind[owners]
+        turn = torch.where(away, torch.pi + normal(generator, 0.4, len(owners)).clamp(-0.8, 0.8), 0.0)
+        rotation = rotation_6d_to_matrix(parameters.rotation) @ rotation_about_axis(turn, 1)
+        rank = torch.arange(len(owners)) - (counts.cumsum(0) - counts)[owners]
+        return _Heads(parameters._replace(rotation=matrix_to_rotation_6d(rotation)), cameras, owners, rank)
+
+    def _draw_heads(self, generator: torch.Generator, canvas: Tensor, heads: _Heads) -> Tensor:
+        mesh = self.face_model(heads.parameters)
+        dressed = dress_heads(generator, self.face_model, mesh.vertices, mesh.albedo)
+        face = self.face_model.region("face") > 0.5
+        skin = mesh.albedo[:, face].mean(1)  # (H, 3)
+        # Photographers expose for the face: dark skin gets more light than light skin does.
+        exposure = (0.3 / skin.mean(-1, keepdim=True).clamp(min=0.02)) ** 0.35
+        heads.parameters.light.mul_(exposure)  # the label tells the light that is drawn
+        render = self._render(generator, dressed, heads)
+        landmarks = self._landmarks(mesh, heads)
+        local = self._frames(heads)
+        brightness = (heads.parameters.light[:, :3] / 3.545).clamp(0.2, 2.0)
+        skin_colour = linear_to_srgb((skin * brightness).clamp(0, 1))[..., None, None]
+        hair_colour = linear_to_srgb((dressed.hair * brightness).clamp(0, 1))[..., None, None]
+        for rank in range(int(heads.rank.max()) + 1):
+            index = (heads.rank == rank).nonzero()[:, 0]
+            picture = canvas[heads.owners[index]]
+            layers = _Layers(generator, self.side, tuple(part[index] for part in local))
+            picture = layers.draw(0.4, draw_hair_behind, picture, hair_colour[index])
+            picture = layers.draw(1.0, draw_body, picture, skin_colour[index])
+            picture = picture + render.mask[index] * (render.image[index] - picture)
+            worn = chance(generator, GLASSES_SHARE, len(index)).nonzero()[:, 0]
+            glasses = draw_glasses(generator, picture[worn], _eye_centres(landmarks[index[worn]]))
+            picture = picture.index_copy(0, worn, glasses)
+            picture = layers.draw(0.3, draw_hair_in_front, picture, hair_colour[index])
+            picture = layers.draw(0.12, draw_occluders, picture, skin_colour[index])
+            canvas = canvas.index_copy(0, heads.owners[index], picture.clamp(0, 1))
+        return canvas
+
+    def _render(self, generator: torch.Generator, dressed: Appearance, heads: _Heads) -> RenderOutput:
+        """The heads with a highlight of the main lamp on skin and eyes."""
+        camera = picture_camera_in_pixels(heads.picture_cameras, self.side)
+        mesh = Mesh(dressed.vertices, dressed.albedo, self.face_model.triangles)
+        render = render_mesh(mesh, heads.parameters, camera, (self.side, self.side), attributes=dressed.gloss)
+        bands = heads.parameters.light.unflatten(-1, (9, 3)).mean(-1)
+        lamp = torch.nn.functional.normalize(bands[:, [3, 1, 2]] + 1e-4, dim=-1)
+        half = torch.nn.functional.normalize(lamp + lamp.new_tensor([0.0, 0.0, 1.0]), dim=-1)
+        aligned = (render.normals * half[..., None, None]).sum(1, keepdim=True).clamp(min=0)
+        sharpness = uniform(generator, 6, 40, len(half), 1, 1, 1)
+        highlight = render.attributes * aligned**sharpness * bands[:, :1, None, None] * 0.4
+        return render._replace(image=(render.image + highlight).clamp(0, 1))
+
+    def _landmarks(self, mesh: Mesh, heads: _Heads) -> Tensor:
+        """The 68 landmarks `(H, 68, 2)` in picture sides."""
+        points = self.face_model.landmarks(mesh.vertices, "68")
+        camera = true_camera(heads.parameters, picture_camera_in_pixels(heads.picture_cameras, 1))
+        return project(place_in_camera(points, heads.parameters.rotation, heads.parameters.translation), camera)
+
+    def _frames(self, heads: _Heads) -> tuple[Tensor, Tensor, Tensor]:
+        """Position, apparent size and lean of each head in its picture."""
+        camera = true_camera(heads.parameters, picture_camera_in_pixels(heads.picture_cameras, 1))
+        position = project(heads.parameters.translation[:, None], camera)[:, 0]
+        size = camera.focal * HEAD_SIZE / heads.parameters.translation[:, 2]
+        return position, size, roll_in_picture(rotation_6d_to_matrix(heads.parameters.rotation))
+
+
+class _Layers:
+    """Draws layers over some of the pictures only: what few wear costs little."""
+
+    def __init__(self, generator: torch.Generator, side: int, frames: tuple[Tensor, Tensor, Tensor]):
+        self.generator, self.side, self.frames = generator, side, frames
+
+    def draw(self, probability: float, draw: Callable, picture: Tensor, colour: Tensor) -> Tensor:
+        """`picture` with a layer over each of its rows with the given probability."""
+        chosen = chance(self.generator, probability, len(picture)).nonzero()[:, 0]
+        frame = HeadFrame(self.side, *(part[chosen] for part in self.frames))
+        return picture.index_copy(0, chosen, draw(self.generator, picture[chosen], frame, colour[chosen]))
+
+
+def _eye_centres(landmarks: Tensor) -> Tensor:
+    """Centres `(N, 2, 2)` of the eyes of 68 landmarks, from the left of the picture to the right."""
+    return torch.stack((landmarks[:, 36:42].mean(1), landmarks[:, 42:48].mean(1)), dim=1)
+
+
+def _choose(generator: torch.Generator, frequencies: tuple[float, ...], count: int) -> Tensor:
+    return torch.multinomial(torch.tensor(frequencies), count, replacement=True, generator=generator)

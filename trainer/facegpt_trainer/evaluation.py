@@ -1,0 +1,220 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""How good a checkpoint is: on photographs with landmarks, on renders with known faces, on pictures without a face.
+
+Nothing here is seen in training: the photographs are those that recipes exclude, the renders come from other seeds.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from modeling_facegpt.camera import Camera
+from modeling_facegpt.face_parameters import select_faces, vector_to_parameters
+from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
+from modeling_facegpt.photograph import read_photograph
+from modeling_facegpt.processing_facegpt import FaceGPTProcessor
+from modeling_facegpt.reconstruction import Reconstruction, landmarks_in_photo
+
+from .data_engine import DataEngine, PictureBatch
+
+# Eye corners, nose wings, subnasale, mouth corners and lip centres: where people click and machines agree.
+WELL_DEFINED_POINTS = (36, 39, 42, 45, 48, 54, 51, 57, 31, 35, 33)
+OUTER_EYE_CORNERS = (36, 45)
+HELD_OUT_SEED = 987_654_321
+HELD_OUT_CONGRESS = ("8", "9")
+BATCH = 16
+
+
+def evaluate_photographs(
+    model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, data: Path, *, subset: str = "held-out"
+) -> dict[str, float]:
+    """Landmark errors and faces found, whole photographs in.
+
+    Args:
+        model, processor: the checkpoint.
+        data (`Path`): a folder with `landmarks.npz` (`files`, `mediapipe68` and, for some, `human_files`,
+            `human68_approx`; pixels) and the pictures that it names.
+        subset (`str`): `"held-out"` photographs (those that training excludes), or `"all"`.
+
+    Returns:
+        `dict`: errors are mean distances over the outer-eye distance, in per cent; shares in per cent.
+    """
+    with np.load(data / "landmarks.npz") as arrays:
+        machine = dict(zip(arrays["files"].tolist(), arrays["mediapipe68"][..., :2], strict=True))
+        human = dict(zip(arrays["human_files"].tolist(), arrays["human68_approx"], strict=True))
+    names = [name for name in machine if subset == "all" or _is_held_out(name)]
+    errors: dict[str, list[float]] = {}
+    faces_found = []
+    for name, reconstruction in _reconstruct_files(model, processor, data, names):
+        faces_found.append(len(reconstruction.probability))
+        if not faces_found[-1]:
+            continue
+        points = _largest_face_landmarks(model, reconstruction)
+        group = name.split("/")[0]
+        if _is_held_out(name):
+            errors.setdefault(f"{group}: 68 machine points, % of outer-eye distance", []).append(
+                _error(points, torch.as_tensor(machine[name]), range(68))
+            )
+        if name in human:
+            errors.setdefault(f"{group}: 11 human points, % of outer-eye distance", []).append(
+                _error(points, torch.as_tensor(human[name]), WELL_DEFINED_POINTS)
+            )
+    found = torch.tensor(faces_found)
+    return {name: float(np.mean(values)) for name, values in sorted(errors.items())} | {
+        "photographs": float(len(names)),
+        "a face found, % of photographs": 100 * float((found > 0).float().mean()),
+        "more than one found, % of photographs": 100 * float((found > 1).float().mean()),
+    }
+
+
+def evaluate_renders(
+    model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, *, pictures: int = 200
+) -> dict[str, float]:
+    """Geometry of held-out renders of one face each: pose-free, with expression, after similarity alignment.
+
+    Returns:
+        `dict`: mean vertex errors over the face region in millimetres, of the checkpoint and of the mean face.
+    """
+    engine = DataEngine(model.face_model, model.config.render_size, HELD_OUT_SEED)
+    face = model.face_model.region("face") > 0.5
+    ours, means, landmarks, missed = [], [], [], 0
+    for batch in _batches(engine, pictures, faces=1):
+        images = _to_images(batch)
+        true = vector_to_parameters(batch.face_targets, model.face_model.config)
+        target = model.face_model(true).vertices[:, face]
+        side = float(model.config.render_size)
+        camera = Camera(1.2 * torch.full((len(images),), side), torch.full((len(images), 2), side / 2))
+        points = landmarks_in_photo(model.face_model, true, camera)
+        for row, reconstruction in enumerate(model.reconstruct(images, processor, batch_size=BATCH)):
+            if not len(reconstruction.probability):
+                missed += 1
+                continue
+            best = select_faces(reconstruction.parameters, reconstruction.probability.argmax()[None])
+            mine = model.face_model(best).vertices[0, face]
+            ours.append(_aligned_error(mine, target[row]))
+            means.append(_aligned_error(model.face_model.template[face], target[row]))
+            landmarks.append(_error(_largest_face_landmarks(model, reconstruction), points[row], range(68)))
+    return {
+        "renders with one face": float(pictures),
+        "not found, %": 100 * missed / pictures,
+        "vertex error, mm": 1000 * float(np.mean(ours)),
+        "vertex error of the mean face, mm": 1000 * float(np.mean(means)),
+        "below the mean face, %": 100 * (1 - float(np.mean(ours)) / float(np.mean(means))),
+        "68 landmarks, % of outer-eye distance": float(np.mean(landmarks)),
+    }
+
+
+def evaluate_presence(
+    model: FaceGPTForConditionalGeneration,
+    processor: FaceGPTProcessor,
+    data: Path | None = None,
+    *,
+    pictures: int = 400,
+) -> dict[str, float]:
+    """How often no face is found where there is none: in held-out drawn pictures and, with `data`, in the lowest part
+    of portraits (clothes, hands, backgrounds)."""
+    engine = DataEngine(model.face_model, model.config.render_size, HELD_OUT_SEED + 1)
+    drawn = [image for batch in _batches(engine, pictures, faces=0) for image in _to_images(batch)]
+    results = {"drawn pictures without a face": float(pictures)}
+    results["none found, % of them"] = _share_without_face(model, processor, drawn)
+    if data is not None:
+        pieces = list(_faceless_pieces(data))
+        results["pieces of photographs without a face"] = float(len(pieces))
+        results["none found, % of the pieces"] = _share_without_face(model, processor, pieces)
+    return results
+
+
+def _share_without_face(
+    model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, images: list[Image.Image]
+) -> float:
+    found = model.reconstruct(images, processor, batch_size=BATCH)
+    return 100 * float(np.mean([len(reconstruction.probability) == 0 for reconstruction in found]))
+
+
+def _faceless_pieces(data: Path) -> Iterator[Image.Image]:
+    """What lies below the chin, and beside the head, of held-out photographs."""
+    with np.load(data / "landmarks.npz") as arrays:
+        known = dict(zip(arrays["files"].tolist(), arrays["mediapipe68"][..., :2], strict=True))
+    for name, points in known.items():
+        if not _is_held_out(name):
+            continue
+        image = read_photograph(data / name).image
+        below = int(points[:, 1].max() + 0.15 * np.ptp(points[:, 1]))
+        if image.height - below >= 32:
+            yield image.crop((0, below, image.width, image.height))
+        beside = int(points[:, 0].min() - 0.6 * np.ptp(points[:, 0]))
+        if beside >= 32:
+            yield image.crop((0, 0, beside, image.height))
+
+
+def _is_held_out(name: str) -> bool:
+    return not name.startswith("congress/") or Path(name).stem.endswith(HELD_OUT_CONGRESS)
+
+
+def _reconstruct_files(
+    model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, data: Path, names: list[str]
+) -> Iterator[tuple[str, Reconstruction]]:
+    for start in tqdm(range(0, len(names), BATCH), desc="photographs", unit="batch"):
+        chosen = names[start : start + BATCH]
+        photographs = [read_photograph(data / name) for name in chosen]
+        found = model.reconstruct(
+            [photograph.image for photograph in photographs],
+            processor,
+            focals=[photograph.focal for photograph in photographs],
+            batch_size=BATCH,
+        )
+        yield from zip(chosen, found, strict=True)
+
+
+def _largest_face_landmarks(model: FaceGPTForConditionalGeneration, reconstruction: Reconstruction) -> Tensor:
+    points = landmarks_in_photo(model.face_model, reconstruction.parameters, reconstruction.camera)
+    return points[(points.amax(1) - points.amin(1)).prod(-1).argmax()]
+
+
+def _error(points: Tensor, target: Tensor, chosen: tuple[int, ...] | range) -> float:
+    """Mean distance of the chosen points over the outer-eye distance, in per cent."""
+    eyes = (target[OUTER_EYE_CORNERS[0]] - target[OUTER_EYE_CORNERS[1]]).norm()
+    index = list(chosen)
+    return 100 * float((points[index] - target[index]).norm(dim=-1).mean() / eyes)
+
+
+def _aligned_error(points: Tensor, target: Tensor) -> float:
+    """Mean distance of points `(V, 3)` to `target` after the best similarity (Umeyama 1991)."""
+    source, aim = points.double(), target.double()
+    source, aim = source - source.mean(0), aim - aim.mean(0)
+    left, singular, right = torch.linalg.svd(aim.T @ source)
+    sign = torch.ones(3, dtype=torch.float64)
+    sign[2] = torch.sign(torch.linalg.det(left) * torch.linalg.det(right))
+    rotation = left @ torch.diag(sign) @ right
+    scale = (singular * sign).sum() / source.square().sum()
+    return float((scale * source @ rotation.T - aim).norm(dim=-1).mean())
+
+
+def _batches(engine: DataEngine, pictures: int, *, faces: int) -> Iterator[PictureBatch]:
+    """Whole photographs with `faces` faces each."""
+    for start in range(0, pictures, BATCH):
+        count = min(BATCH, pictures - start)
+        generator = torch.Generator().manual_seed(engine.seed + start)
+        yield engine.compose(generator, torch.zeros(count, dtype=torch.bool), torch.full((count,), faces))
+
+
+def _to_images(batch: PictureBatch) -> list[Image.Image]:
+    pixels = (255 * batch.pictures).round().byte().permute(0, 2, 3, 1).numpy()
+    return [Image.fromarray(picture) for picture in pixels]

@@ -1,0 +1,177 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Photographs for training: cut, turned and mirrored at random, with machine landmarks where they are known.
+
+A folder of pictures, and for landmarks an `.npz` file with `files` (M,) and `mediapipe478` (M, 478, 2 or 3) in pixels.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from modeling_facegpt.camera import default_focal
+from modeling_facegpt.morphable_model import MorphableModel
+from modeling_facegpt.photograph import read_photograph
+
+from .face_sampler import chance, normal, uniform
+from .scenery import pixel_grid
+
+STORED_SIDE = 288  # longer side in pixels at which photographs are kept in memory
+CLOSE_UP_SIDE = 1.9  # of a crop, over the longer side of the box around the 468 landmarks
+PAD = 0.5
+
+
+class PhotographFolder(NamedTuple):
+    """M photographs in memory, letterboxed into squares."""
+
+    names: list[str]
+    pixels: Tensor  # (M, 3, STORED_SIDE, STORED_SIDE) uint8
+    landmarks: Tensor  # (M, 468, 2) in sides of the square; NaN where not known
+    boxes: Tensor  # (M, 4) around the landmarks, or as a detector gave them; NaN where there is no face
+
+
+class PhotographCuts(NamedTuple):
+    """B pictures cut from photographs, one face each."""
+
+    pictures: Tensor  # (B, 3, S, S)
+    originals: Tensor  # (B, 3, S, S) the same, before colours were changed
+    picture_cameras: Tensor  # (B, 3)
+    landmarks: Tensor  # (B, 468, 2)
+
+
+def load_photographs(
+    folder: Path, landmarks: Path | None, *, exclude: str | None = None, box_of: Callable[[list], Tensor] | None = None
+) -> PhotographFolder:
+    """Read every picture of a folder.
+
+    Args:
+        folder (`Path`): searched for `.jpg` and `.png` files.
+        landmarks (`Path` or `None`): the `.npz` file; its `files` end with the names of the pictures.
+        exclude (`str` or `None`): pictures whose name contains this regular expression are left out.
+        box_of (`Callable` or `None`): from a list of `PIL` images to boxes `(M, 4)` in pixels; without it, boxes are
+            those of the landmarks.
+
+    Raises:
+        ValueError: if no picture is left, or neither `landmarks` nor `box_of` says where the faces are.
+    """
+    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    paths = [path for path in paths if exclude is None or not re.search(exclude, path.name)]
+    if not paths:
+        raise ValueError(f"got no picture to train on in {folder} (excluded: {exclude!r}); name a folder of pictures")
+    if landmarks is None and box_of is None:
+        raise ValueError("got photographs without landmarks and without boxes; give one of them")
+    images = [read_photograph(path).image for path in paths]
+    known = {} if landmarks is None else _read_landmarks(landmarks)
+    empty = np.full((468, 2), np.nan, dtype=np.float32)
+    points = torch.tensor(np.stack([known.get(path.name, empty) for path in paths]))
+    boxes = torch.cat((points.amin(1), points.amax(1)), dim=-1) if box_of is None else box_of(images)
+    sides = torch.tensor([max(image.size) for image in images], dtype=torch.float32)
+    offsets = torch.tensor([[max(image.size) - length for length in image.size] for image in images]) / 2
+    return PhotographFolder(
+        names=[path.name for path in paths],
+        pixels=torch.stack([_letterbox(image) for image in images]),
+        landmarks=(points + offsets[:, None]) / sides[:, None, None],
+        boxes=(boxes + offsets.repeat(1, 2)) / sides[:, None],
+    )
+
+
+def cut_photographs(
+    folder: PhotographFolder,
+    index: Tensor,
+    close_up: Tensor,
+    generator: torch.Generator,
+    side: int,
+    mirrored_landmarks: Tensor,
+) -> PhotographCuts:
+    """Pictures of the photographs at `index (B,)`: crops around the face, or whole photographs, moved a little.
+
+    Args:
+        folder (`PhotographFolder`): the photographs; those at `index` must have boxes.
+        index (`torch.Tensor` of shape `(B,)`): which photographs.
+        close_up (`torch.Tensor` of shape `(B,)`): crop or whole.
+        generator (`torch.Generator`): the only source of chance.
+        side (`int`): of the pictures, in pixels.
+        mirrored_landmarks (`torch.Tensor` of shape `(468,)`): see `mirror_landmark_order`.
+    """
+    boxes = folder.boxes[index]
+    faces = len(index)
+    middle = torch.where(close_up[:, None], (boxes[:, :2] + boxes[:, 2:]) / 2, 0.5)
+    extent = (boxes[:, 2:] - boxes[:, :2]).amax(-1)
+    reach = torch.where(close_up, CLOSE_UP_SIDE * extent, 1.0) * normal(generator, 0.14, faces).exp()
+    middle = middle + reach[:, None] * normal(generator, 0.05, faces, 2)
+    angle = normal(generator, 0.12, faces) * chance(generator, 0.6, faces)
+    flip = torch.where(chance(generator, 0.5, faces), -1.0, 1.0)
+    cosine, sine = angle.cos(), angle.sin()
+    # picture -> photograph, both in sides: photograph = middle + reach * turn(flip(picture - 0.5))
+    matrix = (
+        torch.stack((cosine * flip, -sine, sine * flip, cosine), dim=-1).unflatten(-1, (2, 2)) * reach[:, None, None]
+    )
+    originals = _sample(folder.pixels[index], matrix, middle, side)
+    inverse = torch.linalg.inv(matrix)
+    landmarks = (folder.landmarks[index] - middle[:, None]) @ inverse.mT + 0.5
+    landmarks = torch.where(flip[:, None, None] < 0, landmarks[:, mirrored_landmarks], landmarks)
+    centre = ((0.5 - middle)[:, None] @ inverse.mT)[:, 0] + 0.5
+    cameras = torch.cat((default_focal(1, 1) / reach[:, None], centre), dim=-1)
+    return PhotographCuts(_recolour(generator, originals), originals, cameras, landmarks)
+
+
+def mirror_landmark_order(face_model: MorphableModel) -> Tensor:
+    """For each MediaPipe landmark its partner on the other side of the face, `(468,)`."""
+    points = face_model.landmarks(face_model.template[None], "468")[0]
+    return torch.cdist(points * torch.tensor([-1.0, 1.0, 1.0]), points).argmin(-1)
+
+
+def _read_landmarks(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as arrays:
+        return {
+            Path(str(name)).name: points[:468, :2].astype(np.float32)
+            for name, points in zip(arrays["files"], arrays["mediapipe478"], strict=True)
+        }
+
+
+def _letterbox(image) -> Tensor:
+    scale = STORED_SIDE / max(image.size)
+    small = image.resize([max(1, round(length * scale)) for length in image.size])
+    pixels = torch.tensor(np.asarray(small)).permute(2, 0, 1)
+    square = torch.full((3, STORED_SIDE, STORED_SIDE), round(255 * PAD), dtype=torch.uint8)
+    top, left = (STORED_SIDE - pixels.shape[1]) // 2, (STORED_SIDE - pixels.shape[2]) // 2
+    square[:, top : top + pixels.shape[1], left : left + pixels.shape[2]] = pixels
+    return square
+
+
+def _sample(pixels: Tensor, matrix: Tensor, middle: Tensor, side: int) -> Tensor:
+    """Twice as fine and averaged: photographs are mostly larger than their pictures."""
+    grid = (pixel_grid(2 * side).flatten(1).T[None] - 0.5) @ matrix.mT + middle[:, None]
+    grid = (2 * grid - 1).unflatten(1, (2 * side, 2 * side))
+    # Outside the photograph is grey: shift so that zero padding means grey.
+    fine = F.grid_sample(pixels.float() / 255 - PAD, grid, align_corners=False, padding_mode="zeros") + PAD
+    return F.avg_pool2d(fine, 2)
+
+
+def _recolour(generator: torch.Generator, pictures: Tensor) -> Tensor:
+    faces = len(pictures)
+    gain = (normal(generator, 0.1, faces, 1, 1, 1) + normal(generator, 0.04, faces, 3, 1, 1)).exp()
+    gamma = normal(generator, 0.15, faces, 1, 1, 1).exp()
+    changed = (pictures.clamp(min=1e-4) * gain).clamp(1e-4, 1).pow(gamma)
+    grey = changed.mean(1, keepdim=True)
+    saturation = torch.where(chance(generator, 0.1, faces, 1, 1, 1), 0.0, uniform(generator, 0.7, 1.2, faces, 1, 1, 1))
+    changed = grey + saturation * (changed - grey)
+    noise = torch.randn(changed.shape, generator=generator) * uniform(generator, 0.0, 0.02, faces, 1, 1, 1)
+    return (changed + noise).clamp(0, 1)

@@ -1,0 +1,141 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Training on TRL's `SFTTrainer`, with the loss that the model itself computes from words and faces."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers.trainer_utils import get_last_checkpoint
+from trl import SFTTrainer
+
+from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
+from modeling_facegpt.processing_facegpt import FaceGPTProcessor
+
+from .checkpoint import build_untrained
+from .collator import FaceCollator
+from .data_engine import DataEngine
+from .photographs import PhotographFolder, load_photographs
+from .training_config import FaceGPTTrainingConfig
+
+
+class FaceGPTTrainer(SFTTrainer):
+    """`SFTTrainer` whose loss is FaceGPT's own.
+
+    `SFTTrainer` replaces the model's forward by one that computes token log-probabilities and never calls the face
+    head; here the model's own forward runs, so that the head learns and every loss term is logged by name.
+    """
+
+    def __init__(self, model: FaceGPTForConditionalGeneration, args: FaceGPTTrainingConfig, **kwargs: Any):
+        super().__init__(model=model, args=args, **kwargs)
+        # Undo the patch: the bound method of the class comes back.
+        self.model.__dict__.pop("forward", None)
+        self.model_accepts_loss_kwargs = False
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        outputs = model(**inputs)
+        mode = "train" if model.training else "eval"
+        for name, term in outputs.loss_terms.items():
+            self._metrics[mode][name].append(term.item())
+        return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Through `from_pretrained`: the plain way would skip every key of the backbone that was renamed on saving."""
+        target = self.model if model is None else model
+        loaded = FaceGPTForConditionalGeneration.from_pretrained(resume_from_checkpoint, dtype=torch.float32)
+        target.load_state_dict(loaded.state_dict())
+
+
+def train(config: FaceGPTTrainingConfig) -> Path:
+    """Run a recipe, going on from the last checkpoint of its output directory if there is one.
+
+    Returns:
+        `Path`: the output directory: checkpoint, processor, and `training.json` with the run's facts.
+    """
+    model, processor = load_start(config)
+    model.config.loss_weights = config.all_loss_weights()
+    photographs = load_training_photographs(config, model, processor)
+    engine = DataEngine(
+        model.face_model.__class__(model.face_model.config), model.config.render_size, config.data_seed
+    )
+    engine.face_model.load_state_dict(model.face_model.state_dict())
+    collator = FaceCollator(
+        processor,
+        engine,
+        photographs,
+        photograph_share=config.photograph_share,
+        use_landmarks=config.use_landmarks,
+        use_images=config.use_images,
+    )
+    trainer = FaceGPTTrainer(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_dict({"picture": range(config.pictures)}),
+        data_collator=collator,
+        processing_class=processor,
+    )
+    output = Path(config.output_dir)
+    last = get_last_checkpoint(config.output_dir) if output.is_dir() else None
+    result = trainer.train(resume_from_checkpoint=last)
+    trainer.save_model(config.output_dir)
+    facts = {"config": config.to_dict(), "result": result.metrics, "log": trainer.state.log_history}
+    (output / "training.json").write_text(json.dumps(facts, indent=1, default=str))
+    return output
+
+
+def load_start(config: FaceGPTTrainingConfig) -> tuple[FaceGPTForConditionalGeneration, FaceGPTProcessor]:
+    """The checkpoint to start from and its processor, in float32."""
+    if config.model == "nano":
+        return build_untrained(config.face_model, seed=config.seed)
+    model = FaceGPTForConditionalGeneration.from_pretrained(config.model, dtype=torch.float32)
+    return model, FaceGPTProcessor.from_pretrained(config.model)
+
+
+def load_training_photographs(
+    config: FaceGPTTrainingConfig, model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
+) -> PhotographFolder | None:
+    """The photographs of a recipe. Without landmarks, the checkpoint's own first look says where the faces are."""
+    if config.photographs is None:
+        return None
+    if config.use_landmarks and config.photograph_landmarks is None:
+        raise ValueError("got use_landmarks without photograph_landmarks; name the file or switch use_landmarks off")
+    landmarks = Path(config.photograph_landmarks) if config.use_landmarks else None
+    box_of = None if config.use_landmarks else lambda images: first_look_boxes(model, processor, images)
+    return load_photographs(Path(config.photographs), landmarks, exclude=config.photograph_exclude, box_of=box_of)
+
+
+def first_look_boxes(model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, images: list) -> Tensor:
+    """Boxes `(M, 4)` of the likeliest face of each picture as the model itself finds them; NaN where it finds none."""
+    boxes = torch.full((len(images), 4), float("nan"))
+    was_training = model.training
+    model.eval()
+    for number, reconstruction in enumerate(model.reconstruct(images, processor, batch_size=32)):
+        if len(reconstruction.probability):
+            best = int(reconstruction.probability.argmax())
+            landmarks = reconstruction_landmarks(model, reconstruction)[best]
+            boxes[number] = torch.cat((landmarks.amin(0), landmarks.amax(0)))
+    model.train(was_training)
+    return boxes
+
+
+def reconstruction_landmarks(model: FaceGPTForConditionalGeneration, reconstruction: Any) -> Tensor:
+    """The 468 landmarks `(N, 468, 2)` of a reconstruction, in pixels of its photograph."""
+    from modeling_facegpt.reconstruction import landmarks_in_photo
+
+    return landmarks_in_photo(model.face_model, reconstruction.parameters, reconstruction.camera, "468")

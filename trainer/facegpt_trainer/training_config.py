@@ -1,0 +1,97 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Settings of a training run: TRL's, and those of faces. One field, one line of help; a recipe is a YAML file of them."""
+
+from dataclasses import dataclass, field
+
+from trl import SFTConfig
+
+# Found on renders: what a picture shows clearly weighs most.
+LOSS_WEIGHTS = {
+    "text": 0.3,
+    "label_landmarks": 10.0,
+    "label_shape": 0.3,
+    "code_identity": 0.05,
+    "code_albedo": 0.1,
+    "code_expression": 0.15,
+    "code_light": 0.15,
+    "code_rotation": 0.5,
+    "code_translation": 2.0,
+    "code_log_focal": 0.02,
+    "code_gaze": 0.1,
+    "code_likelihood": 0.05,
+    "landmarks": 10.0,
+    "photometric": 2.0,
+    "prior_identity": 0.002,
+    "prior_albedo": 0.002,
+    "prior_expression": 0.001,
+    "prior_light": 0.002,
+    "prior_log_focal": 0.01,
+    "light_colour": 0.1,
+}
+
+
+@dataclass
+class FaceGPTTrainingConfig(SFTConfig):
+    """`trl.SFTConfig` and the settings of faces. Raises `ValueError` on settings that contradict each other."""
+
+    model: str = field(default="nano", metadata={"help": "Checkpoint to start from; `nano` builds an untrained one."})
+    face_model: str = field(default="hub/anny-head", metadata={"help": "The 3DMM of an untrained checkpoint."})
+    pictures: int = field(default=100_000, metadata={"help": "Pictures to train on, drawn or cut afresh each."})
+    data_seed: int = field(default=0, metadata={"help": "Seed of the stream of pictures."})
+    photographs: str | None = field(default=None, metadata={"help": "Folder of photographs to mix in."})
+    photograph_landmarks: str | None = field(
+        default=None, metadata={"help": "`.npz` with `files` and `mediapipe478` in pixels: machine landmarks."}
+    )
+    photograph_exclude: str | None = field(
+        default=None, metadata={"help": "Regular expression; photographs whose name contains it are left out."}
+    )
+    photograph_share: float = field(default=0.0, metadata={"help": "Share of photographs in each batch, in [0, 1]."})
+    use_landmarks: bool = field(
+        default=True,
+        metadata={
+            "help": "Compare landmarks of photographs; if not, boxes come from the checkpoint's own first look."
+        },
+    )
+    use_images: bool = field(default=True, metadata={"help": "Compare photographs with renders."})
+    loss_weights: dict[str, float] = field(
+        default_factory=dict, metadata={"help": "Weights of loss terms that differ from the defaults."}
+    )
+
+    # What TRL and Trainer default to is for billions of parameters.
+    bf16: bool | None = field(default=False, metadata={"help": "Use bfloat16 autocast."})
+    gradient_checkpointing: bool = field(default=False, metadata={"help": "Trade time for memory."})
+    max_length: int | None = field(default=None, metadata={"help": "No truncation: it would cut image tokens."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "The collator reads them."})
+
+    def __post_init__(self):
+        unknown = set(self.loss_weights) - set(LOSS_WEIGHTS)
+        if unknown:
+            raise ValueError(
+                f"got loss_weights for {sorted(unknown)}, which are no loss terms; there are {sorted(LOSS_WEIGHTS)}"
+            )
+        if not 0.0 <= self.photograph_share <= 1.0:
+            raise ValueError(f"got photograph_share={self.photograph_share}, wanted a share between 0 and 1")
+        if self.photograph_share and not self.photographs:
+            raise ValueError(
+                f"got photograph_share={self.photograph_share} without photographs; name a folder of them"
+            )
+        # The data set is a list of numbers that the collator turns into model inputs.
+        self.dataset_kwargs = {"skip_prepare_dataset": True}
+        self.average_tokens_across_devices = False
+        super().__post_init__()
+
+    def all_loss_weights(self) -> dict[str, float]:
+        """The defaults with this run's changes."""
+        return LOSS_WEIGHTS | self.loss_weights
