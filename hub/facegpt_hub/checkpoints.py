@@ -1,0 +1,151 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Finds a checkpoint by name and loads it whole, or says in one sentence why not: no weight is silently random."""
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from transformers import AutoConfig
+from transformers.utils import logging
+
+from modeling_facegpt import FaceGPTConfig, FaceGPTForConditionalGeneration, FaceGPTProcessor
+
+DEFAULT_CHECKPOINT = "facegpt-nano"
+
+_PACKAGED = Path(__file__).parent / "checkpoints"
+_CHECKOUT = Path(__file__).parents[1]
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+# Neither code nor pickled weights: a checkpoint is data.
+_HUB_FILES = ("*.json", "*.jinja", "*.safetensors", "*.txt", "*.model")
+_NAMED_KEYS = 3
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be found or loaded; the message is one sentence that names it."""
+
+
+class Checkpoint(NamedTuple):
+    """A model that is ready to use."""
+
+    name: str  # as it was given; of a directory, its last part
+    model: FaceGPTForConditionalGeneration  # float32, in evaluation mode
+    processor: FaceGPTProcessor
+
+
+def find_checkpoint(name: str) -> Path:
+    """The directory of a checkpoint: the packaged copy, else the checkout's, else a local path, else from the Hub.
+
+    Raises:
+        CheckpointError: if it is in none of these places.
+    """
+    if not name:
+        raise CheckpointError("got an empty checkpoint name; give a name, a directory, or owner/name on the Hub")
+    for directory in (_PACKAGED / name, _CHECKOUT / name, Path(name).expanduser()):
+        if (directory / "config.json").is_file():
+            return directory
+    path = Path(name).expanduser()
+    if path.is_file():
+        raise CheckpointError(f"{name} is a file, not a checkpoint: give the directory with config.json and weights")
+    if path.is_dir():
+        raise CheckpointError(f"the directory {name} holds no config.json, so it is not a checkpoint")
+    if not _HUB_NAME.fullmatch(name) or name.startswith("."):
+        raise CheckpointError(
+            f"there is no checkpoint {name}: it comes neither with FaceGPT nor is it a directory here"
+        )
+    return _download(name)
+
+
+def load_checkpoint(name: str = DEFAULT_CHECKPOINT, device: str | torch.device = "cpu") -> Checkpoint:
+    """Load model and processor.
+
+    Raises:
+        CheckpointError: if the checkpoint is not found, is not FaceGPT's, is damaged, or its weights are not exactly
+            those that its configuration asks for.
+    """
+    directory = find_checkpoint(name)
+    try:
+        config = AutoConfig.from_pretrained(directory)
+    except Exception as error:  # Configurations fail with nearly any exception.
+        raise CheckpointError(
+            f"the configuration of checkpoint {name} cannot be read ({_first_line(error)})"
+        ) from error
+    if not isinstance(config, FaceGPTConfig):
+        raise CheckpointError(
+            f"checkpoint {name} is a {config.model_type!r} model, and only FaceGPT's can be used here"
+        )
+    model = _load_model(name, directory)
+    try:
+        processor = FaceGPTProcessor.from_pretrained(directory)
+    except Exception as error:
+        raise CheckpointError(f"the processor of checkpoint {name} cannot be loaded ({_first_line(error)})") from error
+    try:
+        model.to(device)  # type: ignore[arg-type]
+    except (RuntimeError, AssertionError) as error:
+        raise CheckpointError(f"the device {device} cannot be used here ({_first_line(error)})") from error
+    is_path = Path(name).expanduser() == directory
+    return Checkpoint(directory.resolve().name if is_path else name, model, processor)
+
+
+def _load_model(name: str, directory: Path) -> FaceGPTForConditionalGeneration:
+    if not any(directory.glob("*.safetensors")):
+        raise CheckpointError(f"checkpoint {name} has no weights: {directory / 'model.safetensors'} is missing")
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # What it would warn of is refused below.
+    try:
+        loaded: Any = FaceGPTForConditionalGeneration.from_pretrained(
+            directory,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        raise CheckpointError(f"the weights of checkpoint {name} cannot be loaded ({_first_line(error)})") from error
+    finally:
+        logging.set_verbosity(verbosity)
+    model, report = loaded
+    _refuse_differences(name, report)
+    return model.eval()
+
+
+def _refuse_differences(name: str, report: dict) -> None:
+    kinds = {"missing_keys": "are missing", "mismatched_keys": "have another size", "unexpected_keys": "are unknown"}
+    for kind, words in kinds.items():
+        keys = sorted(key if isinstance(key, str) else key[0] for key in report.get(kind, ()))
+        if keys:
+            shown = ", ".join(keys[:_NAMED_KEYS]) + (", ..." if len(keys) > _NAMED_KEYS else "")
+            raise CheckpointError(
+                f"checkpoint {name} does not fit its configuration: {len(keys)} of its weights {words} ({shown})"
+            )
+
+
+def _download(name: str) -> Path:
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
+    except GatedRepoError as error:
+        raise CheckpointError(f"access to {name} has to be asked for on the Hub first") from error
+    except RepositoryNotFoundError as error:
+        raise CheckpointError(f"there is no checkpoint {name}: not here, and not on the Hub") from error
+    except Exception as error:  # No network shows itself in many exceptions.
+        raise CheckpointError(
+            f"there is no checkpoint {name} here, and the Hub cannot be reached ({_first_line(error)})"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,168 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Loading checkpoints: whole and float32, or refused in one sentence."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from facegpt_hub.checkpoints import CheckpointError, find_checkpoint, load_checkpoint
+from safetensors.torch import load_file, save_file
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory, _facegpt, processor):
+    directory = tmp_path_factory.mktemp("checkpoints") / "tiny"
+    _facegpt.save_pretrained(directory)
+    processor.save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture
+def checkpoint(saved, tmp_path):
+    """A copy that a test may damage."""
+    return shutil.copytree(saved, tmp_path / "tiny")
+
+
+def change_weights(directory, change) -> None:
+    weights = load_file(directory / "model.safetensors")
+    change(weights)
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_checkpoint_comes_back_as_it_was(saved, _facegpt):
+    name, model, processor = load_checkpoint(str(saved))
+    assert name == "tiny" and not model.training
+    for key, value in _facegpt.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[key], value, rtol=0, atol=0)
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    assert processor.face_token_id == model.config.face_token_id
+
+
+def test_half_precision_weights_are_loaded_as_float32(checkpoint):
+    def halve(weights):
+        for key, value in weights.items():
+            weights[key] = value.half() if value.is_floating_point() else value
+
+    change_weights(checkpoint, halve)
+    model = load_checkpoint(str(checkpoint)).model
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
+def test_packaged_checkpoints_come_first(saved, tmp_path, monkeypatch):
+    packaged, checkout = tmp_path / "packaged", tmp_path / "checkout"
+    monkeypatch.setattr("facegpt_hub.checkpoints._PACKAGED", packaged)
+    monkeypatch.setattr("facegpt_hub.checkpoints._CHECKOUT", checkout)
+    monkeypatch.chdir(saved.parent)
+    assert find_checkpoint("tiny").resolve() == saved
+    shutil.copytree(saved, checkout / "tiny")
+    assert find_checkpoint("tiny") == checkout / "tiny"
+    shutil.copytree(saved, packaged / "tiny")
+    assert find_checkpoint("tiny") == packaged / "tiny"
+    assert load_checkpoint("tiny").name == "tiny"
+
+
+def face_head_key(weights) -> str:
+    return next(key for key in weights if key.startswith("face_head."))
+
+
+def drop(weights):
+    del weights[face_head_key(weights)]
+
+
+def resize(weights):
+    weights[face_head_key(weights)] = torch.zeros(3, 3)
+
+
+def add(weights):
+    weights["face_head.surprise"] = torch.zeros(2)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [(drop, "are missing"), (resize, "have another size"), (add, "are unknown")]
+)
+def test_weights_that_do_not_fit_are_named_and_refused(checkpoint, change, words):
+    change_weights(checkpoint, change)
+    with pytest.raises(CheckpointError, match=rf"1 of its weights {words} \(face_head\.") as caught:
+        load_checkpoint(str(checkpoint))
+    assert "\n" not in str(caught.value)
+
+
+def remove_weights(directory):
+    (directory / "model.safetensors").unlink()
+
+
+def cut_weights(directory):
+    content = (directory / "model.safetensors").read_bytes()
+    (directory / "model.safetensors").write_bytes(content[: len(content) // 2])
+
+
+def remove_config(directory):
+    (directory / "config.json").unlink()
+
+
+def break_config(directory):
+    (directory / "config.json").write_text("{ not json")
+
+
+def use_another_model(directory):
+    (directory / "config.json").write_text(json.dumps({"model_type": "bert"}))
+
+
+def remove_processor(directory):
+    for name in ("processor_config.json", "tokenizer.json", "tokenizer_config.json"):
+        (directory / name).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (remove_weights, "has no weights"),
+        (cut_weights, "weights of checkpoint .* cannot be loaded"),
+        (remove_config, "holds no config.json"),
+        (break_config, "configuration of checkpoint .* cannot be read"),
+        (use_another_model, "is a 'bert' model"),
+        (remove_processor, "processor of checkpoint .* cannot be loaded"),
+        (shutil.rmtree, "there is no checkpoint"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_in_one_sentence(checkpoint, damage, words):
+    damage(checkpoint)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_checkpoint(str(checkpoint))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_text_file_is_no_checkpoint(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("weights: later")
+    with pytest.raises(CheckpointError, match="notes.txt is a file"):
+        load_checkpoint(str(path))
+
+
+def test_a_hub_name_without_network(monkeypatch, tmp_path):
+    def unreachable(*args, **kwargs):
+        raise OSError("no route\nto host")
+
+    monkeypatch.setattr("facegpt_hub.checkpoints.snapshot_download", unreachable)
+    with pytest.raises(CheckpointError, match=r"the Hub cannot be reached \(no route\)"):
+        load_checkpoint("somebody/something")
+    with pytest.raises(CheckpointError, match="there is no checkpoint nothing"):
+        load_checkpoint("nothing")
+
+
+def test_an_unknown_device(saved):
+    with pytest.raises(CheckpointError, match="device"):
+        load_checkpoint(str(saved), "abacus")
