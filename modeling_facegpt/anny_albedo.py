@@ -17,9 +17,13 @@ import torch
 from torch import Tensor
 
 from .anny_fields import smooth_modes
+from .anny_regions import smooth_step
 from .anny_source import AnnyHead
+from .mesh import vertex_normals
 
 NUM_SMOOTH_MODES = 9
+# The cheeks keep light from the back teeth: log reflectance that is missing there.
+BACK_TEETH_SHADE = 1.8
 ALBEDO_NAMES = (
     "melanin haemoglobin carotene lip-redness lip-darkness brow-darkness brow-colour beard moustache cheek-redness "
     "nose-redness ear-redness under-eye-darkness lid-darkness iris-brightness iris-blue iris-green sclera-brightness "
@@ -34,18 +38,19 @@ def log_of_srgb(red: float, green: float, blue: float) -> Tensor:
     return linear.log()
 
 
-def albedo_mean(regions: dict[str, Tensor], occlusion: Tensor) -> Tensor:
+def albedo_mean(points: Tensor, regions: dict[str, Tensor], occlusion: Tensor) -> Tensor:
     """Log reflectance `(V, 3)` of the average adult.
 
     Args:
+        points (`torch.Tensor` of shape `(V, 3)`): the mean face.
         regions (`dict[str, torch.Tensor]`): masks `(V,)` by name.
         occlusion (`torch.Tensor` of shape `(V,)`): share of the sky that each vertex sees; folds are a little darker.
     """
-    skin = log_of_srgb(176, 131, 112)
+    skin = log_of_srgb(170, 125, 106)
     mean = skin.repeat(len(regions["skin"]), 1)
     shifts = {
-        "lips": (-0.22, -0.80, -0.52),
-        "brows": (-1.35, -1.30, -1.30),
+        "lips": (-0.17, -0.56, -0.36),
+        "brows": (-1.45, -1.40, -1.38),
         "lashes": (-1.20, -1.20, -1.15),
         "eyelids": (-0.06, -0.12, -0.08),
         "cheeks": (0.02, -0.10, -0.07),
@@ -54,7 +59,7 @@ def albedo_mean(regions: dict[str, Tensor], occlusion: Tensor) -> Tensor:
         "under_eyes": (-0.08, -0.13, -0.06),
         "nostrils": (-0.80, -1.05, -1.05),
         "beard": (-0.09, -0.07, -0.04),
-        "scalp": (-0.12, -0.10, -0.08),
+        "scalp": (-0.22, -0.20, -0.16),
     }
     for name, shift in shifts.items():
         mean = mean + regions[name][:, None] * torch.tensor(shift)
@@ -63,13 +68,18 @@ def albedo_mean(regions: dict[str, Tensor], occlusion: Tensor) -> Tensor:
         (eyes, log_of_srgb(196, 189, 184)),
         (regions["iris"], log_of_srgb(88, 64, 46)),
         (regions["pupil"], log_of_srgb(20, 18, 18)),
-        (regions["mouth_cavity"], log_of_srgb(70, 30, 28)),
-        (regions["teeth"], log_of_srgb(214, 204, 184)),
-        (regions["tongue"], log_of_srgb(160, 88, 86)),
+        (regions["mouth_cavity"], log_of_srgb(58, 24, 22)),
+        (regions["teeth"], log_of_srgb(196, 186, 168)),
+        (regions["tongue"], log_of_srgb(142, 76, 74)),
     )
     for mask, colour in parts:
         mean = mean + mask[:, None] * (colour - mean)
-    return mean + 0.55 * occlusion.clamp_min(0.15).log()[:, None]
+    teeth = regions["teeth"]
+    depth = points[teeth > 0.5, 2].max() - points[:, 2]
+    mean = mean - (teeth * BACK_TEETH_SHADE * smooth_step(depth, 0.006, 0.022))[:, None]
+    # Inside the mouth the colours above already are those of the dim light there.
+    strength = 0.55 * regions["skin"] + 0.15 * eyes
+    return mean + (strength * occlusion.clamp_min(0.15).log())[:, None]
 
 
 def albedo_basis(head: AnnyHead, points: Tensor, regions: dict[str, Tensor], generator: torch.Generator) -> Tensor:
@@ -78,7 +88,7 @@ def albedo_basis(head: AnnyHead, points: Tensor, regions: dict[str, Tensor], gen
         [mask[:, None] * torch.tensor(colour) for mask, colour in _pigments(head, regions, generator)]
     )
     even, odd = smooth_modes(points, head.mirror, regions["skin"], 0.045, NUM_SMOOTH_MODES)
-    colours = torch.tensor([[0.05, 0.07, 0.075], [0.03, 0.09, 0.07]])
+    colours = torch.tensor([[0.05, 0.06, 0.065], [0.02, 0.05, 0.04]])
     smooth = [
         (even if i % 3 < 2 else odd)[i // 3 * 2 + i % 3 % 2][:, None] * colours[i % 2] for i in range(NUM_SMOOTH_MODES)
     ]
@@ -93,29 +103,29 @@ def _pigments(head: AnnyHead, regions: dict[str, Tensor], generator: torch.Gener
     # Hair and lips are dark of their own, and darken less than the skin around them.
     melanin = skin * (1 - 0.45 * brows) * (1 - 0.25 * lips) * (1 - 0.5 * regions["lashes"])
     return [
-        (melanin, (-0.42, -0.55, -0.60)),
-        (skin, (0.01, -0.12, -0.10)),
-        (skin, (-0.01, -0.03, -0.13)),
-        (lips, (0.02, -0.24, -0.17)),
-        (lips, (-0.20, -0.24, -0.22)),
+        (melanin, (-0.38, -0.50, -0.55)),
+        (skin, (0.02, -0.06, -0.05)),
+        (skin, (-0.01, -0.02, -0.08)),
+        (lips, (0.03, -0.17, -0.11)),
+        (lips, (-0.14, -0.18, -0.16)),
         (brows, (-0.55, -0.55, -0.52)),
-        (brows, (0.25, -0.02, -0.22)),
+        (brows, (0.12, 0.0, -0.06)),
         (regions["beard"], (-0.15, -0.13, -0.09)),
         (regions["moustache"], (-0.14, -0.12, -0.09)),
-        (regions["cheeks"], (0.02, -0.15, -0.11)),
-        (regions["nose"], (0.02, -0.12, -0.09)),
-        (regions["ears"], (0.03, -0.16, -0.12)),
-        (regions["under_eyes"], (-0.12, -0.15, -0.10)),
+        (regions["cheeks"], (0.02, -0.065, -0.045)),
+        (regions["nose"], (0.02, -0.08, -0.06)),
+        (regions["ears"], (0.03, -0.09, -0.07)),
+        (regions["under_eyes"], (-0.07, -0.09, -0.06)),
         (regions["eyelids"], (-0.13, -0.14, -0.12)),
-        (iris, (0.40, 0.42, 0.42)),
-        (iris, (-0.20, 0.35, 0.85)),
-        (iris, (-0.05, 0.28, 0.05)),
+        (iris, (0.42, 0.48, 0.52)),
+        (iris, (-0.22, 0.14, 0.50)),
+        (iris, (-0.05, 0.16, 0.02)),
         (eyes - regions["iris"], (0.10, 0.13, 0.15)),
         (regions["lashes"], (-0.30, -0.30, -0.28)),
-        (regions["scalp"], (-0.22, -0.22, -0.20)),
+        (regions["scalp"], (-0.15, -0.15, -0.14)),
         (regions["teeth"], (0.08, 0.10, 0.16)),
         (regions["mouth_cavity"] + regions["tongue"], (0.12, -0.05, -0.05)),
-        (skin * _speckle(head, generator), (-0.05, -0.08, -0.09)),
+        (skin * _speckle(head, generator), (-0.025, -0.04, -0.045)),
     ]
 
 
@@ -138,8 +148,6 @@ def _neighbour_mean(triangles: Tensor, values: Tensor) -> Tensor:
 
 def sky_visibility(points: Tensor, triangles: Tensor, directions: int = 96, size: int = 320) -> Tensor:
     """Share `(V,)` of a cosine-weighted sky that each vertex sees, by depth maps from all directions."""
-    from .mesh import vertex_normals
-
     normals = vertex_normals(points[None], triangles)[0]
     index = torch.arange(directions)
     z = 1 - (2 * index + 1) / directions

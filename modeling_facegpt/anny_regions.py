@@ -27,11 +27,11 @@ REGION_NAMES = (
 ).split()
 # x, y (metres from the midpoint between the eyes, subject's left side) and half thickness along a brow.
 BROW_LINE = (
-    (0.0105, 0.0135, 0.0040),
-    (0.0200, 0.0165, 0.0046),
-    (0.0320, 0.0190, 0.0040),
-    (0.0440, 0.0180, 0.0030),
-    (0.0560, 0.0115, 0.0016),
+    (0.0115, 0.0158, 0.0034),
+    (0.0200, 0.0183, 0.0042),
+    (0.0320, 0.0208, 0.0037),
+    (0.0440, 0.0202, 0.0027),
+    (0.0565, 0.0140, 0.0013),
 )
 
 
@@ -70,15 +70,16 @@ def brow_mask(points: Tensor) -> Tensor:
     along = along.clamp(0, 1)
     distance = (place[:, None] - start - along[..., None] * step).norm(dim=-1)
     half = line[:-1, 2] + along * (line[1:, 2] - line[:-1, 2])
-    inside = smooth_step((distance / half).amin(1), 1.45, 0.7)
+    inside = smooth_step((distance / half).amin(1), 1.5, 0.6)
     return inside * (points[:, 2] > -0.03)
 
 
-def region_masks(head: AnnyHead, points: Tensor) -> dict[str, Tensor]:
+def region_masks(head: AnnyHead, points: Tensor, sky: Tensor) -> dict[str, Tensor]:
     """Masks `(V,)` in [0, 1] by name, in the order of `REGION_NAMES`.
 
     Args:
         points (`torch.Tensor` of shape `(V, 3)`): the mean face, origin between the eyes.
+        sky (`torch.Tensor` of shape `(V,)`): share of the sky that each vertex sees; little of it inside the nostrils.
     """
     parts = {name: mask.float() for name, mask in head.parts.items()}
     x, y, z = points.unbind(1)
@@ -90,7 +91,7 @@ def region_masks(head: AnnyHead, points: Tensor) -> dict[str, Tensor]:
     lips = texture_mask(head, "lips") * skin
     ears = texture_mask(head, "ears") * skin
     neck = skin * smooth_step(y + 0.30 * z, -0.122, -0.138)
-    scalp = skin * smooth_step(_hair_line(points), -0.006, 0.008) * (1 - ears)
+    scalp = skin * smooth_step(_hair_line(points), -0.012, 0.012) * (1 - ears)
     face = skin * ball(points, (0.0, -0.040, 0.005), (0.062, 0.078, 0.052)) * (1 - ears) * (1 - neck)
     moustache = skin * ball(points, (0.010, -0.0595, 0.022), (0.016, 0.0065, 0.02)) * (1 - lips)
     jaw = smooth_step(y, -0.055, -0.078) * smooth_step(z, -0.075, -0.05) * (1 - neck) * (1 - ears) * (y > -0.13)
@@ -104,7 +105,7 @@ def region_masks(head: AnnyHead, points: Tensor) -> dict[str, Tensor]:
         "eyelids": texture_mask(head, "eyelids") * skin,
         "lashes": skin * _lid_rim(head),
         "nose": skin * ball(points, (0.0, -0.036, 0.026), (0.016, 0.020, 0.022)),
-        "nostrils": skin * ball(points, (0.0065, -0.047, 0.016), (0.0035, 0.0035, 0.0055)),
+        "nostrils": skin * ball(points, (0.0065, -0.044, 0.016), (0.007, 0.008, 0.012)) * smooth_step(sky, 0.42, 0.22),
         "cheeks": skin * ball(points, (0.038, -0.038, 0.004), (0.019, 0.017, 0.03)),
         "forehead": skin * ball(points, (0.0, 0.048, 0.01), (0.05, 0.024, 0.04)),
         "under_eyes": skin * ball(points, (0.028, -0.0135, 0.008), (0.013, 0.005, 0.02)),

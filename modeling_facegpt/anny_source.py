@@ -123,7 +123,22 @@ def _flush_with_neck(head: Any) -> Any:
     height = _height_above_neck(vertices)
     edge = boundary_vertices(head.faces, len(vertices)) & (height < 0.03)
     vertices[edge, 2] -= height[edge]
-    return replace(head, template_vertices=vertices)
+    return replace(head, template_vertices=_even_out(vertices, head.faces, edge))
+
+
+def _even_out(vertices: Tensor, triangles: Tensor, edge: Tensor, steps: int = 30) -> Tensor:
+    """The vertices with those of `edge` moved towards their neighbours along it, which takes out its corners."""
+    pairs = torch.cat((triangles[:, :2], triangles[:, 1:], triangles[:, [2, 0]])).sort(dim=1).values
+    pairs, uses = pairs.unique(dim=0, return_counts=True)
+    pairs = pairs[(uses == 1) & edge[pairs].all(1)]
+    pairs = torch.cat((pairs, pairs.flip(1)))
+    count = torch.zeros(len(vertices), 1, dtype=vertices.dtype).index_add(
+        0, pairs[:, 0], torch.ones(len(pairs), 1, dtype=vertices.dtype)
+    )
+    for _ in range(steps):
+        total = torch.zeros_like(vertices).index_add(0, pairs[:, 0], vertices[pairs[:, 1]])
+        vertices = torch.where(count > 0, 0.5 * vertices + 0.5 * total / count.clamp_min(1), vertices)
+    return vertices
 
 
 def _height_above_neck(vertices: Tensor) -> Tensor:

