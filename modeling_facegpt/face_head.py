@@ -13,11 +13,11 @@
 # limitations under the License.
 """The face head: a hidden state of the language model becomes the parameters of a face, and how sure each one is.
 
-The head speaks *codes*: one number per parameter, about N(0, 1) over faces in pictures, so that one loss weight and one
-log-variance serve them all. `decode` turns codes into `FaceParameters` in the camera of the picture, `encode` is its
-inverse. Position and size are coded as seen in the picture (where, how large), not in metres, and rotation relative to
-the ray to the face (allocentric; Kundu et al. 2018, "3D-RCNN"): a crop of a face then looks like its codes wherever in
-the photograph it was cut from.
+The head speaks *codes*: one number per parameter, about N(0, 1) over faces in pictures, so that one loss weight and
+one log-variance serve them all. `decode` turns codes into `FaceParameters` in the camera of the picture, `encode` is
+its inverse. Position and size are coded as seen in the picture (where, how large), not in metres, and rotation relative
+to the ray to the face (allocentric; Kundu et al. 2018, "3D-RCNN"): a crop of a face then looks like its codes wherever
+in the photograph it was cut from.
 """
 
 import torch
@@ -75,7 +75,7 @@ def decode(code: Tensor, picture_cameras: Tensor, config: MorphableModelConfig) 
         config (`MorphableModelConfig`): the 3DMM.
     """
     raw = vector_to_parameters(code, config)
-    log_focal = LOG_FOCAL_SCALE * raw.log_focal
+    log_focal = (LOG_FOCAL_SCALE * raw.log_focal).clamp(-1.0, 1.0)
     translation = _place(raw.translation, picture_cameras, log_focal)
     rotation = rotation_6d_to_matrix(ROTATION_SCALE * raw.rotation + _identity_rotation(code))
     return FaceParameters(

@@ -28,7 +28,7 @@ class FaceParameters(NamedTuple):
     albedo: Tensor  # (N, num_albedo) each ~ N(0, 1) over people
     expression: Tensor  # (N, num_expression) in the range that the 3DMM's config gives
     light: Tensor  # (N, 27) spherical-harmonics radiance, 9 coefficients x RGB, see shading.py
-    rotation: Tensor  # (N, 6) model space (y up, z towards the viewer) -> camera frame with y up and z towards the viewer
+    rotation: Tensor  # (N, 6) model space -> camera frame with y up and z towards the viewer
     translation: Tensor  # (N, 3) metres, of the model's origin, in camera space
     log_focal: Tensor  # (N, 1) the true focal length is the given one times exp of this
     gaze: Tensor  # (N, 2 * num_eyes) yaw, pitch of the subject's left, then right eye, radians, head frame

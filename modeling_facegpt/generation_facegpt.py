@@ -13,10 +13,10 @@
 # limitations under the License.
 """Reconstruction of all faces of photographs, by prefills alone: no token is sampled.
 
-Look one, at the whole photograph: the answer is laid out as slots, `<FACE>` after `<FACE>`. Slots are filled, from left
-to right, while `<FACE>` is likelier than the end of the list; the state that predicts each slot gives a first face.
-Look two, at a square crop around each of them: the same two-way choice (a crop without a face is dropped), and the face
-itself. The crop carries its affine map, so that both looks speak of the camera of the whole photograph.
+Look one, at the whole photograph: the answer is laid out as slots, `<FACE>` after `<FACE>`. Slots are filled, from
+left to right, while `<FACE>` is likelier than the end of the list; the state that predicts each slot gives a first face.
+Look two, at a square crop around each of them: the same two-way choice (a crop without a face is dropped), and the
+face itself. The crop carries its affine map, so that both looks speak of the camera of the whole photograph.
 """
 
 from collections.abc import Sequence
@@ -106,9 +106,7 @@ def _look_at_batch(
     probability = slot_probabilities(outputs.logits[:, :slots], model.config)
     count = (probability > 0.5).long().cumprod(-1).sum(-1)
     parameters = vector_to_parameters(outputs.face_parameters, model.face_model.config)
-    deviation = parameter_standard_deviation(
-        outputs.face_log_variance, parameters, cameras, model.face_model.config
-    )
+    deviation = parameter_standard_deviation(outputs.face_log_variance, parameters, cameras, model.face_model.config)
     looks = []
     for row, filled in enumerate(count.tolist()):
         chosen = slice(row * slots, row * slots + filled)

@@ -37,7 +37,7 @@ def code_likelihood_loss(code: Tensor, log_variance: Tensor, target: Tensor) -> 
 
 
 def point_loss(points: Tensor, target: Tensor) -> Tensor:
-    """Distances `(N, L)` of points `(N, L, 2 or 3)` in their own unit, zero where the target is not finite (unknown)."""
+    """Distances `(N, L)` of points `(N, L, 2 or 3)` in their own unit, zero where the target is not known (NaN)."""
     known = target.isfinite().all(-1)
     difference = points - torch.where(known[..., None], target, points.detach())
     return (difference.square().sum(-1) + 1e-12).sqrt() * known
@@ -54,7 +54,7 @@ def inlier_weight(residual: Tensor, mask: Tensor, tolerance: float = 3.0) -> Ten
     """How much each pixel is trusted, `(N, 1, H, W)` in [0, 1], without gradient.
 
     The scale of the residual is its mean over the mask; weights are those of Geman and McClure, so a pixel `tolerance`
-    times as bad as that counts a quarter. In the spirit of FOCUS (Li et al., CVPR 2023): outliers are estimated, not drawn.
+    times as bad as that counts a quarter. In the spirit of FOCUS (Li et al., CVPR 2023): outliers are estimated.
     """
     residual, mask = residual.detach(), mask.detach()
     scale = (residual * mask).sum((1, 2, 3), keepdim=True) / mask.sum((1, 2, 3), keepdim=True).clamp(min=1.0)

@@ -39,7 +39,7 @@ class FaceGPTOutput(ModelOutput):
 
     Args:
         loss (`torch.Tensor` of shape `(1,)`, *optional*): weighted sum of `loss_terms`, when targets are given.
-        loss_terms (`dict[str, torch.Tensor]`, *optional*): each term by name, unweighted, averaged over faces or words.
+        loss_terms (`dict[str, torch.Tensor]`, *optional*): each term by name, unweighted, the mean over faces or words.
         logits (`torch.Tensor` of shape `(B, T, vocabulary)`): of the language model.
         face_code, face_log_variance (`torch.Tensor` of shape `(N, P)`): what the head says of the N faces.
         face_parameters (`torch.Tensor` of shape `(N, P)`): decoded; `vector_to_parameters` names its groups.
@@ -128,10 +128,10 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel):
         r"""Words and faces; with targets, also the losses.
 
         Args:
-            labels (`torch.Tensor` of shape `(B, T)`, *optional*): next-token targets, -100 where none. With labels, only
-                the `<FACE>` tokens among them (those of answers) are decoded, else all of `input_ids`.
+            labels (`torch.Tensor` of shape `(B, T)`, *optional*): next-token targets, -100 where none. With labels,
+                only the `<FACE>` tokens among them (those of answers) are decoded, else all of `input_ids`.
             picture_cameras (`torch.Tensor` of shape `(N, 3)`, *optional*): for each decoded face, focal length and
-                principal point of the picture it is seen in, in units of that picture's side. Default: (1.2, 0.5, 0.5).
+                principal point of the picture it is seen in, in units of its side. Default: (1.2, 0.5, 0.5).
             face_targets (`torch.Tensor` of shape `(N, P)`, *optional*): true parameters; rows of NaN are not known.
             face_landmarks (`torch.Tensor` of shape `(N, 468, 2)`, *optional*): MediaPipe landmarks in units of the
                 picture's side; NaN where not known.

@@ -23,7 +23,8 @@ def rotation_6d_to_matrix(rotation: Tensor) -> Tensor:
     Representations in Neural Networks", equation 15).
 
     Args:
-        rotation (`torch.Tensor` of shape `(..., 6)`): the first two columns of the matrix, in any length, not parallel.
+        rotation (`torch.Tensor` of shape `(..., 6)`): the first two columns of the matrix, of any length, not
+            parallel.
 
     Returns:
         `torch.Tensor` of shape `(..., 3, 3)`: proper rotation matrices.

@@ -85,7 +85,7 @@ def face_model_config() -> MorphableModelConfig:
         expression_names=["browInnerUp", "eyeBlinkLeft", "jawOpen", "mouthSmileLeft", "mouthSmileRight"],
         num_eyes=2,
         num_eyeball_vertices=3,
-        region_names=["skin", "face", "lips", "left_eye", "right_eye", "scalp"],
+        region_names=["skin", "face", "lips", "left_eye", "right_eye", "scalp", "beard"],
         direction_names=["nose-width", "chin-prominent"],
     )
 
@@ -100,7 +100,7 @@ def face_model(face_model_config: MorphableModelConfig) -> MorphableModel:
     eyes = torch.stack(((unit - torch.tensor([0.4, 0.3, 0.85])).norm(dim=-1).argsort()[:3],) * 2)
     eyes[1] = (unit - torch.tensor([-0.4, 0.3, 0.85])).norm(dim=-1).argsort()[:3]
     template = unit * torch.tensor([0.075, 0.11, 0.09]) - torch.tensor([0.0, 0.03, 0.07])
-    masks = [z > -2, z > 0.2, (y + 0.4).abs() + x.abs() < 0.4, x > 0.3, x < -0.3, y > 0.6]
+    masks = [z > -2, z > 0.2, (y + 0.4).abs() + x.abs() < 0.4, x > 0.3, x < -0.3, y > 0.6, y < -0.5]
     buffers = {
         "template": template,
         "identity_basis": 2e-3 * _smooth(unit, face_model_config.num_identity, generator),

@@ -93,7 +93,9 @@ class ExpressionSampler:
                 for side in ("Left", "Right") if name.endswith("L/R") else ("",):
                     self._set(row, names, name.removesuffix("L/R") + side, activation)
         mirrored = [_other_side(name) for name in names]
-        self.mirror = torch.tensor([names.index(other) for other in mirrored])
+        self.mirror = torch.tensor(
+            [names.index(other if other in names else name) for name, other in zip(names, mirrored, strict=True)]
+        )
 
     def _set(self, row: int, names: list[str], name: str, activation: float) -> None:
         if name in names:  # a 3DMM may lack a shape
@@ -143,8 +145,8 @@ def sample_scenes(generator: torch.Generator, counts: Tensor) -> Placement:
 def sample_picture_cameras(generator: torch.Generator, placement: Placement, close_up: Tensor) -> Tensor:
     """Assumed focal length and principal point `(N, 3)` of the pictures, in picture sides.
 
-    A whole photograph (`close_up` false) has its principal point in the middle and the default focal length. A crop has
-    the focal length of the photograph that it was cut from, enlarged, and its principal point where that one's middle is.
+    A whole photograph (`close_up` false) has its principal point in the middle and the default focal length. A crop
+    has the focal length of the photograph that it was cut from, enlarged, and its principal point where that one's is.
     """
     faces = len(placement.size)
     distance = 0.35 * (3.0 / 0.35) ** torch.rand(faces, generator=generator)

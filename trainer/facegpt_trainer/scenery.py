@@ -11,8 +11,8 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Two-dimensional scenery around rendered heads: backgrounds, shoulders, long hair, glasses, things in the way, and what
-a camera does to a picture. All procedural, all for a whole batch at once, all from one generator.
+"""Two-dimensional scenery around rendered heads: backgrounds, shoulders, long hair, glasses, things in the way, and
+what a camera does to a picture. All procedural, all for a whole batch at once, all from one generator.
 
 Pictures are (B, 3, S, S) sRGB in [0, 1]; positions are in units of the picture's side.
 """

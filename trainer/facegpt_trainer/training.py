@@ -13,6 +13,7 @@
 # limitations under the License.
 """Training on TRL's `SFTTrainer`, with the loss that the model itself computes from words and faces."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from trl import SFTTrainer
 
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
+from modeling_facegpt.reconstruction import Reconstruction, landmarks_in_photo
 
 from .checkpoint import build_untrained
 from .collator import FaceCollator
@@ -71,10 +73,8 @@ def train(config: FaceGPTTrainingConfig) -> Path:
     model, processor = load_start(config)
     model.config.loss_weights = config.all_loss_weights()
     photographs = load_training_photographs(config, model, processor)
-    engine = DataEngine(
-        model.face_model.__class__(model.face_model.config), model.config.render_size, config.data_seed
-    )
-    engine.face_model.load_state_dict(model.face_model.state_dict())
+    # A copy: drawing must not wait for, or follow, the model that is being trained.
+    engine = DataEngine(copy.deepcopy(model.face_model), model.config.render_size, config.data_seed)
     collator = FaceCollator(
         processor,
         engine,
@@ -134,8 +134,6 @@ def first_look_boxes(model: FaceGPTForConditionalGeneration, processor: FaceGPTP
     return boxes
 
 
-def reconstruction_landmarks(model: FaceGPTForConditionalGeneration, reconstruction: Any) -> Tensor:
+def reconstruction_landmarks(model: FaceGPTForConditionalGeneration, reconstruction: Reconstruction) -> Tensor:
     """The 468 landmarks `(N, 468, 2)` of a reconstruction, in pixels of its photograph."""
-    from modeling_facegpt.reconstruction import landmarks_in_photo
-
     return landmarks_in_photo(model.face_model, reconstruction.parameters, reconstruction.camera, "468")

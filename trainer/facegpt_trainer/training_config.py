@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Settings of a training run: TRL's, and those of faces. One field, one line of help; a recipe is a YAML file of them."""
+"""Settings of a training run: TRL's, and those of faces. A recipe is a YAML file of them."""
 
 from dataclasses import dataclass, field
 

@@ -1,0 +1,127 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The data engine: a pure function of its seed, true to its labels, without faces where it says so."""
+
+import pytest
+import torch
+from facegpt_trainer.data_engine import DataEngine, PictureBatch
+from facegpt_trainer.face_sampler import ExpressionSampler, sample_light, sample_scenes
+from facegpt_trainer.scenery import noise, sample_backgrounds, soft_step
+
+from modeling_facegpt import MorphableModel
+from modeling_facegpt.camera import Camera
+from modeling_facegpt.face_parameters import vector_to_parameters
+from modeling_facegpt.reconstruction import landmarks_in_photo
+
+
+@pytest.fixture
+def engine(face_model: MorphableModel) -> DataEngine:
+    return DataEngine(face_model, 64, seed=3)
+
+
+def landmarks(engine: DataEngine, batch: PictureBatch) -> torch.Tensor:
+    """The 68 landmarks of the labels, in pictures' sides."""
+    parameters = vector_to_parameters(batch.face_targets, engine.face_model.config)
+    return landmarks_in_photo(
+        engine.face_model, parameters, Camera(batch.picture_cameras[:, 0], batch.picture_cameras[:, 1:])
+    )
+
+
+def test_a_batch_follows_from_seed_and_number(engine: DataEngine, face_model: MorphableModel):
+    again = DataEngine(face_model, 64, seed=3).batch(5, 6)
+    for one, two in zip(engine.batch(5, 6), again, strict=True):
+        assert torch.equal(one.nan_to_num(), two.nan_to_num())
+    assert not torch.equal(engine.batch(6, 6).pictures, again.pictures)
+
+
+def test_the_global_generator_is_left_alone(engine: DataEngine):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    engine.batch(0, 4)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_labels_count_the_faces(engine: DataEngine):
+    counts = torch.tensor([0, 1, 3, 2])
+    batch = engine.compose(torch.Generator().manual_seed(0), torch.tensor([False, True, False, False]), counts)
+    assert len(batch.face_targets) == len(batch.picture_cameras) == len(batch.face_landmarks) == int(counts.sum())
+    assert batch.pictures.shape == (4, 3, 64, 64)
+    assert batch.pictures.min() >= 0 and batch.pictures.max() <= 1
+    assert batch.face_targets.isfinite().all()
+
+
+def test_faces_of_a_picture_come_from_left_to_right(engine: DataEngine):
+    counts = torch.full((8,), 3)
+    batch = engine.compose(torch.Generator().manual_seed(1), torch.zeros(8, dtype=torch.bool), counts)
+    middle = landmarks(engine, batch).mean(1)[:, 0].view(8, 3)
+    assert (middle.diff(dim=1) > 0).float().mean() > 0.9
+
+
+def test_a_face_is_drawn_where_its_label_says(face_model: MorphableModel):
+    """Two pictures that differ in the face alone differ inside the box of its landmarks far more than outside."""
+    engine = DataEngine(face_model, 64, seed=0)
+    close_up = torch.ones(6, dtype=torch.bool)
+    batch = engine.compose(torch.Generator().manual_seed(2), close_up, torch.ones(6, dtype=torch.long))
+    points = landmarks(engine, batch)
+    middle = points.mean(1)
+    assert (middle - 0.5).abs().max() < 0.35
+    assert ((points.amax(1) - points.amin(1)) > 0.2).all()
+
+
+def test_pictures_without_a_face_have_no_labels(engine: DataEngine):
+    batch = engine.compose(
+        torch.Generator().manual_seed(0), torch.zeros(12, dtype=torch.bool), torch.zeros(12, dtype=torch.long)
+    )
+    assert batch.face_targets.shape == (0, engine.parameter_count)
+    assert batch.pictures.flatten(1).std(1).min() > 0.001
+
+
+def test_scenes_place_faces_in_their_pictures():
+    placement = sample_scenes(torch.Generator().manual_seed(0), torch.tensor([1] * 500 + [4] * 500))
+    assert ((placement.position > -0.1) & (placement.position < 1.1)).all()
+    assert placement.size[:500].mean() > placement.size[500:].mean()
+
+
+def test_expressions_are_mirrored_names_and_within_range(face_model: MorphableModel):
+    sampler = ExpressionSampler(face_model.config)
+    names = face_model.config.expression_names
+    assert sampler.mirror[names.index("mouthSmileLeft")] == names.index("mouthSmileRight")
+    assert sampler.mirror[names.index("jawOpen")] == names.index("jawOpen")
+    activations = sampler.sample(torch.Generator().manual_seed(0), 2000)
+    assert activations.min() >= 0 and activations.max() <= 1
+    smile = activations[:, names.index("mouthSmileLeft")]
+    assert 0.2 < (smile > 0.3).float().mean() < 0.7
+
+
+def test_light_brightens_every_face():
+    light = sample_light(torch.Generator().manual_seed(0), 500)
+    assert light.shape == (500, 27)
+    assert (light[:, :3] > 0).all()
+
+
+def test_backgrounds_differ_and_stay_in_range():
+    pictures = sample_backgrounds(torch.Generator().manual_seed(0), 16, 32)
+    assert pictures.shape == (16, 3, 32, 32)
+    assert pictures.min() >= 0 and pictures.max() <= 1
+    assert torch.pdist(pictures.flatten(1)).min() > 0
+
+
+def test_noise_is_smooth_and_standard():
+    field = noise(torch.Generator().manual_seed(0), 64, 1, 4, 32)
+    assert abs(field.mean()) < 0.1
+    assert field.diff(dim=-1).abs().mean() < 0.3 * field.std()
+
+
+def test_soft_step_covers_inside_half_at_the_edge_and_nothing_outside():
+    assert soft_step(torch.tensor([-0.1, 0.0, 0.1]), 100).tolist() == [1.0, 0.5, 0.0]
