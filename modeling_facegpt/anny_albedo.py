@@ -105,7 +105,7 @@ def _pigments(head: AnnyHead, regions: dict[str, Tensor], generator: torch.Gener
     return [
         (melanin, (-0.38, -0.50, -0.55)),
         (skin, (0.02, -0.06, -0.05)),
-        (skin, (-0.01, -0.02, -0.08)),
+        (skin, (-0.01, -0.02, -0.05)),
         (lips, (0.03, -0.17, -0.11)),
         (lips, (-0.14, -0.18, -0.16)),
         (brows, (-0.55, -0.55, -0.52)),
