@@ -162,7 +162,9 @@ class DataEngine:
         landmarks = self._landmarks(mesh, heads)
         local = self._frames(heads)
         brightness = (heads.parameters.light[:, :3] / 3.545).clamp(0.2, 2.0)
-        skin_colour = linear_to_srgb((skin * brightness).clamp(0, 1))[..., None, None]
+        # Necks and hands are as bright as the face came out.
+        shown = render.mask * (render.attributes > 0)
+        skin_colour = (render.image * shown).sum((2, 3), keepdim=True) / shown.sum((2, 3), keepdim=True).clamp(min=1)
         hair_colour = linear_to_srgb((dressed.hair * brightness).clamp(0, 1))[..., None, None]
         for rank in range(int(heads.rank.max()) + 1):
             index = (heads.rank == rank).nonzero()[:, 0]

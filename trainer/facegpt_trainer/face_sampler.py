@@ -35,9 +35,9 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
     "broad smile": {
         "mouthSmileL/R": 0.95,
         "cheekSquintL/R": 0.7,
-        "mouthUpperUpL/R": 0.5,
-        "mouthLowerDownL/R": 0.35,
-        "jawOpen": 0.08,
+        "mouthUpperUpL/R": 0.6,
+        "mouthLowerDownL/R": 0.5,
+        "jawOpen": 0.14,
         "eyeSquintL/R": 0.35,
     },
     "laugh": {
@@ -104,7 +104,7 @@ class ExpressionSampler:
     def sample(self, generator: torch.Generator, faces: int) -> Tensor:
         """Activations `(N, K)` in [0, 1]."""
         kind = torch.multinomial(torch.tensor(EXPRESSION_FREQUENCIES), faces, replacement=True, generator=generator)
-        strength = uniform(generator, 0.25, 1.15, faces, 1)
+        strength = uniform(generator, 0.35, 1.3, faces, 1)
         shape_jitter = 1 + normal(generator, 0.25, faces, self.templates.shape[1])
         activations = self.templates[kind] * strength * shape_jitter
         extra = uniform(generator, 0.0, 0.9, *activations.shape) * chance(generator, 0.035, *activations.shape)

@@ -1,0 +1,168 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The trainer: that what should learn learns, that a resumed run is the uninterrupted one, that recipes are checked."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset
+from facegpt_trainer.__main__ import main, read_recipe
+from facegpt_trainer.collator import FaceCollator
+from facegpt_trainer.data_engine import DataEngine
+from facegpt_trainer.photographs import PhotographFolder
+from facegpt_trainer.training import FaceGPTTrainer
+from facegpt_trainer.training_config import LOSS_WEIGHTS, FaceGPTTrainingConfig
+
+from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
+
+PICTURES = 12
+BATCH = 4
+
+
+@pytest.fixture
+def photographs() -> PhotographFolder:
+    generator = torch.Generator().manual_seed(0)
+    landmarks = 0.5 + 0.1 * torch.randn(3, 468, 2, generator=generator)
+    return PhotographFolder(
+        names=["a.jpg", "b.jpg", "c.jpg"],
+        pixels=torch.randint(0, 255, (3, 3, 288, 288), generator=generator, dtype=torch.uint8),
+        landmarks=landmarks,
+        boxes=torch.cat((landmarks.amin(1), landmarks.amax(1)), dim=-1),
+    )
+
+
+@pytest.fixture
+def collator(facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor) -> FaceCollator:
+    return FaceCollator(processor, DataEngine(copy.deepcopy(facegpt.face_model), 112, seed=0))
+
+
+def make_trainer(model, processor, collator, directory: Path, **settings) -> FaceGPTTrainer:
+    model.config.loss_weights = LOSS_WEIGHTS
+    config = FaceGPTTrainingConfig(
+        output_dir=str(directory),
+        per_device_train_batch_size=BATCH,
+        num_train_epochs=1,
+        learning_rate=1e-2,
+        report_to="none",
+        use_cpu=True,
+        disable_tqdm=True,
+        logging_steps=1,
+        **settings,
+    )
+    return FaceGPTTrainer(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_dict({"picture": range(PICTURES)}),
+        data_collator=collator,
+        processing_class=processor,
+    )
+
+
+def test_labels_are_the_answers_and_nothing_else(collator: FaceCollator, processor: FaceGPTProcessor):
+    batch = collator.engine.compose(
+        torch.Generator().manual_seed(0), torch.tensor([True, False, False]), torch.tensor([1, 2, 0])
+    )
+    inputs = collator.lay_out(batch)
+    answers = [row[row != -100].tolist() for row in inputs["labels"]]
+    face, end = processor.face_token_id, processor.end_token_id
+    assert answers == [[face, end], [face, face, end], [end]]
+
+
+def test_loss_is_that_of_all_logits(facegpt: FaceGPTForConditionalGeneration, collator: FaceCollator):
+    """Logits at the labelled positions alone give the loss of all logits."""
+    inputs = collator([{"picture": number} for number in range(BATCH)])
+    some = facegpt(**inputs).loss_terms["text"]
+    inputs.pop("logits_to_keep")
+    torch.testing.assert_close(some, facegpt(**inputs).loss_terms["text"])
+
+
+def test_every_trainable_parameter_moves(
+    facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, collator: FaceCollator, tmp_path: Path
+):
+    before = {name: value.clone() for name, value in facegpt.named_parameters()}
+    trainer = make_trainer(facegpt, processor, collator, tmp_path, save_strategy="no")
+    trainer.train()
+    # What lies behind the features that LLaVA reads of its vision tower is not used.
+    still = [name for name, value in facegpt.named_parameters() if torch.equal(value, before[name])]
+    unused = ("post_layernorm", "vision_tower.head")
+    assert [name for name in still if not any(part in name for part in unused)] == []
+    logged = trainer.state.log_history[0]
+    assert {"text", "label_landmarks", "label_shape", "code_identity"} <= set(logged)
+
+
+def test_photographs_train_by_landmarks_and_by_rendering(
+    facegpt: FaceGPTForConditionalGeneration,
+    processor: FaceGPTProcessor,
+    photographs: PhotographFolder,
+    collator: FaceCollator,
+):
+    mixed = FaceCollator(processor, collator.engine, photographs, photograph_share=0.5)
+    inputs = mixed([{"picture": number} for number in range(8)])
+    known = inputs["face_targets"].isfinite().all(-1)
+    shown = inputs["face_images"].isfinite().flatten(1).all(1)
+    landmarks = inputs["face_landmarks"].isfinite().flatten(1).all(1)
+    assert known.any() and landmarks.sum() == 4 and not (known & (shown | landmarks)).any()
+    terms = facegpt(**inputs).loss_terms
+    assert terms["landmarks"] > 0 and terms["label_landmarks"] > 0
+    alone = FaceCollator(processor, collator.engine, photographs, photograph_share=1.0, use_landmarks=False)
+    inputs = alone([{"picture": number} for number in range(8)])
+    assert not inputs["face_landmarks"].isfinite().any() and not inputs["face_targets"].isfinite().any()
+    facegpt(**inputs).loss_terms["photometric"].backward()
+    assert facegpt.face_head.output.weight.grad.abs().sum() > 0
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(
+    facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, collator: FaceCollator, tmp_path: Path
+):
+    whole, broken = copy.deepcopy(facegpt), copy.deepcopy(facegpt)
+    make_trainer(whole, processor, collator, tmp_path / "whole", save_strategy="no").train()
+    make_trainer(broken, processor, collator, tmp_path / "broken", save_steps=1).train()
+    last = tmp_path / "broken" / "checkpoint-2"
+    resumed = make_trainer(copy.deepcopy(facegpt), processor, collator, tmp_path / "resumed", save_strategy="no")
+    resumed.train(resume_from_checkpoint=str(last))
+    for (name, one), two in zip(whole.named_parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(one, two), name
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("picturs: 10", "did you mean pictures"),
+        ("- 1", "no YAML mapping"),
+        ("loss_weights: {photometrik: 1}", "no loss terms"),
+        ("photograph_share: 2", "between 0 and 1"),
+        ("photograph_share: 0.5", "without photographs"),
+    ],
+)
+def test_wrong_recipes_are_refused_in_one_sentence(tmp_path: Path, capsys, text: str, sentence: str):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(text)
+    assert main(["--config", str(recipe)]) == 1
+    message = capsys.readouterr().err
+    assert sentence in message and "Traceback" not in message
+
+
+def test_a_missing_recipe_is_refused(tmp_path: Path, capsys):
+    assert main(["--config", str(tmp_path / "none.yaml")]) == 1
+    assert "none.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["nano_renders", "nano_photographs", "render_only"])
+def test_our_recipes_can_be_read(name: str):
+    folder = Path(__file__).parents[1] / "trainer" / "facegpt_trainer" / "recipes"
+    config = read_recipe(folder / f"{name}.yaml")
+    assert json.dumps(config.loss_weights) and config.pictures > 0
