@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
+from transformers.utils.auto_docstring import auto_docstring
 
 # Where a saved model's code copy has the classes, for loading without this package installed.
 AUTO_MAP = {
@@ -27,23 +28,42 @@ AUTO_MAP = {
 }
 
 
+@auto_docstring(
+    custom_intro="Sizes and names of a 3D morphable face model; its numbers are buffers of `MorphableModel`."
+)
 @strict
 class MorphableModelConfig(PreTrainedConfig):
-    r"""Sizes and names of a 3D morphable face model (3DMM); the numbers themselves are buffers of `MorphableModel`.
-
-    Args:
-        face_model_id (`str`): name of the 3DMM, written into every result.
-        num_vertices, num_triangles (`int`): size of the mesh.
-        num_uv_coordinates (`int`): size of the texture map's own vertex list (seams duplicate vertices).
-        num_identity, num_albedo, num_expression (`int`): numbers of coefficients.
-        expression_names (`list[str]`): one name per expression coefficient, ARKit's where they apply.
-        expression_range (`"unit"` or `"free"`): activations in [0, 1], or coefficients ~ N(0, 1).
-        albedo_space (`"log"` or `"linear"`): whether mean and basis add up to log reflectance or to reflectance.
-        num_eyes (`int`): 2 where the eyeballs turn, else 0.
-        num_eyeball_vertices (`int`): vertices of one eyeball, where there are eyes.
-        region_names (`list[str]`): one name per region mask.
-        direction_names (`list[str]`): one name per named shape direction.
-        licence (`str`): licence of the data, written into every result.
+    r"""
+    face_model_id (`str`, *optional*, defaults to `"facegpt/anny-head"`):
+        Name of the 3DMM, written into every result.
+    num_vertices (`int`, *optional*, defaults to 5027):
+        Vertices of the mesh.
+    num_triangles (`int`, *optional*, defaults to 9880):
+        Triangles of the mesh.
+    num_uv_coordinates (`int`, *optional*, defaults to 5244):
+        Size of the texture map's own vertex list (seams duplicate vertices).
+    num_identity (`int`, *optional*, defaults to 120):
+        Number of identity coefficients.
+    num_albedo (`int`, *optional*, defaults to 32):
+        Number of albedo coefficients.
+    num_expression (`int`, *optional*, defaults to 52):
+        Number of expression coefficients.
+    expression_names (`list[str]`, *optional*):
+        One name per expression coefficient, ARKit's where they apply.
+    expression_range (`"unit"` or `"free"`, *optional*, defaults to `"unit"`):
+        Activations in [0, 1], or coefficients ~ N(0, 1).
+    albedo_space (`"log"` or `"linear"`, *optional*, defaults to `"log"`):
+        Whether mean and basis add up to log reflectance or to reflectance.
+    num_eyes (`int`, *optional*, defaults to 2):
+        2 where the eyeballs turn, else 0.
+    num_eyeball_vertices (`int`, *optional*, defaults to 201):
+        Vertices of one eyeball, where there are eyes.
+    region_names (`list[str]`, *optional*):
+        One name per region mask.
+    direction_names (`list[str]`, *optional*):
+        One name per named shape direction.
+    licence (`str`, *optional*, defaults to `"CC0-1.0"`):
+        Licence of the data, written into every result.
     """
 
     model_type = "facegpt_morphable_model"
@@ -76,27 +96,37 @@ class MorphableModelConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
 
+@auto_docstring(custom_intro="A vision-language model, a morphable face model, and the head between them.")
 @strict
 class FaceGPTConfig(PreTrainedConfig):
-    r"""A vision-language model, a morphable model, and the head between them.
-
-    Args:
-        vlm_config (`PreTrainedConfig` or `dict`): any model behind `AutoModelForImageTextToText`.
-        face_model_config (`MorphableModelConfig` or `dict`): the 3DMM.
-        face_token_id (`int`): id of `<FACE>`.
-        end_token_id (`int`): id of the token that ends a list of faces.
-        face_head_hidden_size (`int`): width of the face head's hidden layer.
-        render_size (`int`): side in pixels of the square picture in which a face is rendered and compared.
-        max_faces (`int`): slots that one look at a picture fills.
-        loss_weights (`dict[str, float]`): weight of each named loss term; terms without a weight count zero.
-        auto_map (`dict[str, str]`): auto class -> module and class in the code that is saved beside the weights.
+    r"""
+    vlm_config (`PreTrainedConfig` or `dict`, *optional*):
+        Any model behind `AutoModelForImageTextToText`.
+    face_model_config (`MorphableModelConfig` or `dict`, *optional*):
+        The 3DMM.
+    face_token_id (`int`, *optional*, defaults to 0):
+        Id of `<FACE>`.
+    end_token_id (`int`, *optional*, defaults to 0):
+        Id of the token that ends a list of faces.
+    face_head_hidden_size (`int`, *optional*, defaults to 1024):
+        Width of the face head's hidden layer.
+    render_size (`int`, *optional*, defaults to 112):
+        Side in pixels of the square picture in which a face is rendered and compared.
+    max_faces (`int`, *optional*, defaults to 8):
+        Slots that one look at a picture fills.
+    loss_weights (`dict[str, float]`, *optional*):
+        Weight of each named loss term; terms without a weight count zero.
+    auto_map (`dict[str, str]`, *optional*):
+        Auto class to module and class in the code that is saved beside the weights.
     """
 
     model_type = "facegpt"
-    sub_configs = {"vlm_config": AutoConfig, "face_model_config": MorphableModelConfig}
+    # The base class computes this where a class does not say it; both of our kinds of configuration are fixed.
+    sub_configs = {"vlm_config": AutoConfig, "face_model_config": MorphableModelConfig}  # pyright: ignore
 
-    vlm_config: dict | PreTrainedConfig | None = None
-    face_model_config: dict | PreTrainedConfig | None = None
+    # A dict or None becomes a PreTrainedConfig at once; what reads them afterwards need not ask.
+    vlm_config: Any = None
+    face_model_config: Any = None
     face_token_id: int = 0
     end_token_id: int = 0
     face_head_hidden_size: int = 1024

@@ -34,6 +34,14 @@ class PictureFrame(NamedTuple):
     affine: Tensor  # (3,) scale, offset x and y: picture pixel = scale * photograph pixel + offset
 
 
+class PictureNormalization(NamedTuple):
+    """What a VLM's own processor does to a picture that already has the size it wants."""
+
+    mean: Tensor  # (3, 1, 1)
+    deviation: Tensor  # (3, 1, 1)
+    placeholder: str  # what one image token becomes in the prompt
+
+
 def frame_square(
     image: Image.Image, centre: tuple[float, float], side: float, *, size: int, focal: float | None = None
 ) -> PictureFrame:

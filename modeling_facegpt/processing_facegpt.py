@@ -21,40 +21,33 @@ from collections.abc import Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from PIL import Image
-from tokenizers import AddedToken
 from torch import Tensor
-from transformers import BatchFeature, ProcessorMixin
+from transformers import AddedToken, BatchFeature, ProcessorMixin
 from transformers.models.auto.processing_auto import processor_class_from_name
+from transformers.utils.auto_docstring import auto_docstring
 
-from .picture_frame import PictureFrame, frame_square, tensor_to_image
+from .picture_frame import PictureFrame, PictureNormalization, frame_square, tensor_to_image
 
 FACE_TOKEN = "<FACE>"
 RECONSTRUCT_ALL = "Reconstruct every face, from left to right."
 RECONSTRUCT_ONE = "Reconstruct the face in the middle."
 
 
-class _SquareRoute(NamedTuple):
-    """What the wrapped processor does to a picture that is already of the size it wants."""
-
-    mean: Tensor  # (3, 1, 1)
-    deviation: Tensor  # (3, 1, 1)
-    placeholder: str  # what one image token becomes
-
-
+@auto_docstring(custom_intro="Wraps the processor of a vision-language model, whichever that is.")
 class FaceGPTProcessor(ProcessorMixin):
-    r"""Wraps the processor of a vision-language model.
-
-    Args:
-        vlm_processor (`ProcessorMixin`): the model's own processor; its tokenizer must know `<FACE>`.
-        render_size (`int`): side in pixels of the square pictures.
-        crop_scale (`float`): side of the square around a face, in units of the longer side of the face's box.
-    """
-
     def __init__(self, vlm_processor: Any, render_size: int = 112, crop_scale: float = 1.6):
+        r"""
+        vlm_processor (`ProcessorMixin`):
+            The model's own processor; its tokenizer must know `<FACE>`.
+        render_size (`int`, *optional*, defaults to 112):
+            Side in pixels of the square pictures.
+        crop_scale (`float`, *optional*, defaults to 1.6):
+            Side of the square around a face, in units of the longer side of the face's box.
+        """
         super().__init__()
         self.vlm_processor = vlm_processor
         self.render_size = render_size
@@ -176,6 +169,7 @@ class FaceGPTProcessor(ProcessorMixin):
         question = RECONSTRUCT_ONE if close_up else RECONSTRUCT_ALL
         return [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
 
+    @auto_docstring(custom_intro="Photographs and dialogue to the wrapped model's inputs.")
     def __call__(
         self,
         images: Any = None,
@@ -185,19 +179,12 @@ class FaceGPTProcessor(ProcessorMixin):
         pictures: Tensor | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
-        """Photographs and dialogue to the wrapped model's inputs.
-
-        Args:
-            images (*optional*): photographs, as the wrapped processor takes them.
-            text (`str` or `list[str]`, *optional*): prompts with the model's image tokens.
-            messages (`list`, *optional*): in place of `text`, one dialogue or a list of them. A dialogue that ends
-                with the user's turn is continued to where the answer begins.
-            pictures (`torch.Tensor` of shape `(B, 3, S, S)`, *optional*): in place of `images`, square sRGB pictures
-                in [0, 1], such as `frame_photograph` cuts, one per image token.
-            kwargs: for the wrapped processor. Tensors padded on the left are the default with `pictures`, `messages`.
-
-        Raises:
-            ValueError: if both of two alternatives are given, or not one picture per image token.
+        r"""
+        messages (`list`, *optional*):
+            In place of `text`, one dialogue or a list of them. A dialogue that ends with the user's turn is continued
+            to where the answer begins. Tensors padded on the left are then the default, and with `pictures` too.
+        pictures (`torch.Tensor` of shape `(B, 3, S, S)`, *optional*):
+            In place of `images`, square sRGB pictures in [0, 1], such as `frame_photograph` cuts, one per image token.
         """
         if (images is not None and pictures is not None) or (text is not None and messages is not None):
             raise ValueError("got both images and pictures, or both text and messages; give one of each pair")
@@ -228,16 +215,16 @@ class FaceGPTProcessor(ProcessorMixin):
                 f"got pictures of shape {tuple(pictures.shape)} for {tokens} image tokens; "
                 "give one (3, S, S) picture per image token"
             )
-        route = self._square_route
-        if route is None or pictures.shape[2:] != (self.render_size, self.render_size):
+        normalization = self._normalization
+        if normalization is None or pictures.shape[2:] != (self.render_size, self.render_size):
             return self.vlm_processor(images=[tensor_to_image(picture) for picture in pictures], text=text, **settings)
-        prompts = [prompt.replace(self.image_token, route.placeholder) for prompt in text]
+        prompts = [prompt.replace(self.image_token, normalization.placeholder) for prompt in text]
         inputs = self.tokenizer(prompts, **settings)
-        mean, deviation = route.mean.to(pictures), route.deviation.to(pictures)
+        mean, deviation = normalization.mean.to(pictures), normalization.deviation.to(pictures)
         return BatchFeature({**inputs, "pixel_values": (pictures - mean) / deviation})
 
     @cached_property
-    def _square_route(self) -> _SquareRoute | None:
+    def _normalization(self) -> PictureNormalization | None:
         """How to do the wrapped processor's work on tensors, found by trying one picture; `None` if it does more.
 
         The wrapped processor takes milliseconds per picture and rounds to 8 bits; training draws pictures as tensors.
@@ -252,13 +239,13 @@ class FaceGPTProcessor(ProcessorMixin):
             return None
         count = int((theirs["input_ids"] == self.image_token_id).sum())
         mean, deviation = (torch.tensor(settings[name]).view(3, 1, 1) for name in ("image_mean", "image_std"))
-        route = _SquareRoute(mean, deviation, self.image_token * count)
+        normalization = PictureNormalization(mean, deviation, self.image_token * count)
         ours = (picture - mean) / deviation
-        tokens = self.tokenizer([route.placeholder], return_tensors="pt")["input_ids"]
+        tokens = self.tokenizer([normalization.placeholder], return_tensors="pt")["input_ids"]
         same_picture = theirs["pixel_values"].shape == (1, 3, side, side) and torch.allclose(
             theirs["pixel_values"][0], ours, atol=1e-3
         )
-        return route if same_picture and torch.equal(tokens, theirs["input_ids"]) else None
+        return normalization if same_picture and torch.equal(tokens, theirs["input_ids"]) else None
 
     def frame_photograph(self, image: Image.Image, focal: float | None = None) -> PictureFrame:
         """The whole photograph in the middle of a square picture, grey beside it.
