@@ -72,7 +72,12 @@ def encode_document(document: dict) -> bytes:
     Raises:
         ValueError: if a number in it is not finite.
     """
-    text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
+    try:
+        text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
+    except ValueError as error:
+        raise ValueError(
+            "got numbers that are not finite; the checkpoint is damaged or diverged in training"
+        ) from error
     return (_NUMBERS.sub(lambda numbers: f"[{' '.join(numbers[1].split())}]", text) + "\n").encode()
 
 

@@ -156,7 +156,7 @@ def test_focal_length_from_a_file(tmp_path):
     ],
 )
 def test_focal_length_from_tags(tags, expected):
-    numbered = {ExifTags.Base[name]: value for name, value in tags.items()}
+    numbered = {int(ExifTags.Base[name]): value for name, value in tags.items()}
     assert focal_from_exif(numbered, (3600, 2400)) == (expected if expected is None else pytest.approx(expected))
 
 

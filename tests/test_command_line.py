@@ -1,0 +1,239 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The `facegpt` command as people meet it: files, words and exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from facegpt_hub import checkpoints, command_line, photograph_tasks
+from PIL import Image
+from reconstructions import make_reconstruction
+
+
+class StandIn:
+    """A model that finds as many faces as the photograph's first pixel is red, and breaks at a blue one."""
+
+    def __init__(self, face_model, parameters):
+        self.face_model, self.parameters = face_model, parameters
+        self.batches, self.focals = [], []
+
+    def reconstruct(self, images, processor, *, focals, batch_size):
+        self.batches.append(len(images))
+        self.focals += focals
+        if any(image.getpixel((0, 0))[2] > 200 for image in images):
+            raise RuntimeError("a tensor\nhas the wrong size")
+        return [
+            make_reconstruction(self.parameters, faces=image.getpixel((0, 0))[0], size=image.size) for image in images
+        ]
+
+
+@pytest.fixture
+def model(monkeypatch, face_model, face_parameters):
+    stand_in = StandIn(face_model, face_parameters)
+    checkpoint = checkpoints.Checkpoint("stand-in", stand_in, None)  # type: ignore[arg-type]
+    monkeypatch.setattr(checkpoints, "load_checkpoint", lambda name, device: checkpoint)
+    monkeypatch.setattr(photograph_tasks, "result_sheet", lambda image, *others: image)
+    return stand_in
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run the command in an empty directory -> exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["facegpt", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            command_line.main()
+        output = capsys.readouterr()
+        assert "Traceback" not in output.err
+        return int(stopped.value.code or 0), output.out, output.err
+
+    return call
+
+
+def photograph(path: str | Path, faces: int = 1) -> Path:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (64, 48), (faces, 0, 0)).save(path)
+    return Path(path)
+
+
+def test_one_photograph(run, model):
+    photograph("photo.png")
+    code, out, err = run("reconstruct", "photo.png", "-o", "out/face.glb")
+    assert code == 0 and err == ""
+    assert "1 face -> out/face.glb, out/face.json, out/face.png" in out
+    assert sorted(path.name for path in Path("out").iterdir()) == ["face.glb", "face.json", "face.png"]
+    assert Path("out/face.glb").read_bytes()[:4] == b"glTF"
+    document = json.loads(Path("out/face.json").read_text())
+    assert document["photo"] == "photo.png" and document["size"] == [64, 48] and document["model"] == "stand-in"
+    assert Image.open("out/face.png").size == (64, 48)
+
+
+def test_several_faces_share_the_files_of_their_photograph(run, model):
+    photograph("group.png", faces=3)
+    code, out, _ = run("reconstruct", "group.png", "-o", "out/")
+    assert code == 0 and "3 faces" in out
+    assert len(json.loads(Path("out/group.json").read_text())["faces"]) == 3
+
+
+@pytest.mark.parametrize("suffix", ["obj", "ply"])
+def test_other_formats(run, model, suffix):
+    photograph("photo.png")
+    assert run("reconstruct", "photo.png", "-o", f"a.{suffix}", "--neutral")[0] == 0
+    assert run("reconstruct", "photo.png", "-o", "out", "--format", suffix, "--neutral")[0] == 0
+    assert Path(f"a.{suffix}").read_bytes() == Path(f"out/photo.{suffix}").read_bytes()
+
+
+def test_ten_good_and_three_bad_files(run, model):
+    for number in range(10):
+        photograph(f"in/{number}.png")
+    Path("in/bad-a.jpg").write_bytes(b"")
+    Path("in/bad-b.jpg").write_bytes(b"no picture")
+    Path("in/bad-c.png").write_bytes(Path("in/0.png").read_bytes()[:60])
+    Path("in/notes.txt").write_text("not looked at")
+    code, out, err = run("reconstruct", "in", "-o", "out/", "--batch-size", "4")
+    assert code == 1
+    assert "10 photographs, 10 faces -> out" in out
+    assert "3 photographs could not be done" in err
+    assert all(name in err for name in ("bad-a.jpg", "bad-b.jpg", "bad-c.png")) and "notes" not in err
+    assert len(list(Path("out").iterdir())) == 30
+    assert model.batches == [4, 4, 2]
+
+
+def test_a_photograph_that_breaks_the_model_does_not_stop_its_batch(run, model):
+    photograph("in/a.png")
+    Image.new("RGB", (64, 48), "blue").save("in/b.png")
+    photograph("in/c.png")
+    code, out, err = run("reconstruct", "in", "-o", "out/")
+    assert code == 1 and "2 photographs, 2 faces" in out and "b.png" in err and "wrong size" in err
+
+
+def test_no_face_in_the_only_photograph(run, model):
+    photograph("wall.png", faces=0)
+    code, out, err = run("reconstruct", "wall.png", "-o", "wall.glb")
+    assert code == 1 and out == "" and "no face found in wall.png" in err
+    assert not Path("wall.glb").exists()
+    assert json.loads(Path("wall.json").read_text())["faces"] == []
+
+
+def test_no_face_in_one_of_several_is_no_failure(run, model):
+    photograph("in/face.png")
+    photograph("in/wall.png", faces=0)
+    code, out, err = run("reconstruct", "in", "-o", "out/")
+    assert code == 0 and "2 photographs, 1 face -> out" in out and "no face found in in/wall.png" in err
+    assert sorted(path.name for path in Path("out").iterdir()) == ["face.glb", "face.json", "face.png", "wall.json"]
+
+
+def test_the_photograph_in_the_output_directory_survives(run, model):
+    before = photograph("photo.png").read_bytes()
+    assert run("reconstruct", "photo.png")[0] == 0
+    assert Path("photo.png").read_bytes() == before
+    assert Path("photo.glb").exists() and Path("photo-sheet.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["missing.jpg", "-o", "a.glb"], "missing.jpg does not exist"),
+        (["photo.png", "photo.png", "-o", "a.glb"], "give a directory instead"),
+        (["photo.png", "-o", "photo.png/out.glb"], "nothing can be written to photo.png"),
+        (["empty", "-o", "out"], "holds no photographs"),
+        (["photo.png", "-o", "a.stl"], "a.stl cannot be written"),
+    ],
+)
+def test_failures_take_one_sentence(run, model, arguments, words):
+    photograph("photo.png")
+    Path("empty").mkdir()
+    code, out, err = run("reconstruct", *arguments)
+    assert code == 1 and out == ""
+    assert err.startswith("facegpt: ") and words in err and len(err.splitlines()) == 1
+    assert not list(Path().glob("*.glb"))
+
+
+def test_numbers_that_are_not_finite_write_nothing(run, model):
+    photograph("photo.png")
+    model.parameters = model.parameters._replace(identity=torch.full_like(model.parameters.identity, torch.nan))
+    code, _, err = run("reconstruct", "photo.png", "-o", "out/")
+    assert code == 1 and "finite" in err and len(err.splitlines()) == 1
+    assert list(Path("out").iterdir()) == []
+
+
+def test_a_full_disk_is_a_sentence(run, model, monkeypatch):
+    def fail(contents):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(photograph_tasks, "write_files", fail)
+    photograph("photo.png")
+    code, _, err = run("reconstruct", "photo.png", "-o", "out/")
+    assert code == 1 and "No space left on device" in err and len(err.splitlines()) == 1
+
+
+def test_unknown_checkpoints_are_refused(run, tmp_path):
+    photograph("photo.png")
+    Path("notes.txt").write_text("no weights")
+    for name, words in (("notes.txt", "is a file"), ("./nowhere", "there is no checkpoint"), (".", "no config.json")):
+        code, out, err = run("reconstruct", "photo.png", "-o", "a.glb", "--model", name)
+        assert code == 1 and out == "" and words in err and len(err.splitlines()) == 1
+
+
+def test_interruption_is_quiet(run, model, monkeypatch):
+    def interrupt(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model, "reconstruct", interrupt)
+    photograph("photo.png")
+    code, _, _ = run("reconstruct", "photo.png", "-o", "out/")
+    assert code == 130 and list(Path("out").iterdir()) == []
+
+
+def test_unforeseen_errors_are_sentences_too(run, model, monkeypatch):
+    monkeypatch.setattr(photograph_tasks, "describe_reconstruction", lambda *others, **settings: {}["missing"])
+    photograph("photo.png")
+    code, _, err = run("reconstruct", "photo.png")
+    assert code == 1 and "FACEGPT_TRACEBACK" in err and len(err.splitlines()) == 1
+
+
+def test_wrong_usage_has_its_own_code(run):
+    assert run("reconstruct")[0] == 2
+    assert run("reconstruct", "photo.png", "--format", "fbx")[0] == 2
+    assert run("paint")[0] == 2
+
+
+def test_version(run, monkeypatch):
+    monkeypatch.setattr(command_line, "version", lambda name: f"{name} 1.2.3")
+    code, out, _ = run("--version")
+    assert code == 0 and out.strip() == "facegpt 1.2.3"
+
+
+def test_help_loads_nothing_heavy():
+    paths = os.pathsep.join(path for path in sys.path if path)
+    script = (
+        "import sys; sys.argv = ['facegpt', '--help']\n"
+        "from facegpt_hub.command_line import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "heavy = {'torch', 'transformers', 'trimesh', 'trl', 'datasets', 'gradio'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths}
+    )
+    assert result.returncode == 0, result.stderr
+    assert "reconstruct" in result.stdout and "convert-3dmm" in result.stdout
