@@ -14,7 +14,7 @@
 """Reconstruction of all faces of photographs, by prefills alone: no token is sampled.
 
 Look one, at the whole photograph: the answer is laid out as slots, `<FACE>` after `<FACE>`. Slots are filled, from
-left to right, while `<FACE>` is likelier than the end of the list; the state that predicts each slot gives a first face.
+left to right, while `<FACE>` is likelier than the end of the list; the state that predicts a slot gives a first face.
 Look two, at a square crop around each of them: the same two-way choice (a crop without a face is dropped), and the
 face itself. The crop carries its affine map, so that both looks speak of the camera of the whole photograph.
 """
@@ -25,11 +25,11 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoProcessor
 
 from .camera import Camera, default_focal
 from .face_head import parameter_standard_deviation
 from .face_parameters import FaceParameters, concatenate_faces, select_faces, vector_to_parameters
+from .processing_facegpt import FaceGPTProcessor
 from .reconstruction import Reconstruction, face_boxes, landmarks_in_photo
 
 
@@ -62,7 +62,7 @@ def reconstruct(
         ValueError: if there are not as many focal lengths as images, or an image is not RGB.
     """
     if processor is None:
-        processor = AutoProcessor.from_pretrained(model.name_or_path, trust_remote_code=True)
+        processor = FaceGPTProcessor.from_pretrained(model.name_or_path)
     given = [None] * len(images) if focals is None else list(focals)
     if len(given) != len(images):
         raise ValueError(f"got {len(given)} focal lengths for {len(images)} images; give one per image, or None")

@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
+from transformers.utils.auto_docstring import auto_docstring
 
 from .configuration_facegpt import FaceGPTConfig
 from .face_head import FaceHead, decode
@@ -33,17 +34,22 @@ from .morphable_model import MorphableModel
 from .reconstruction import Reconstruction
 
 
+@auto_docstring(custom_intro="What FaceGPT says: words, and one vector of parameters per `<FACE>`.")
 @dataclass
 class FaceGPTOutput(ModelOutput):
-    """What FaceGPT says: words, and one record of parameters per `<FACE>`.
-
-    Args:
-        loss (`torch.Tensor` of shape `(1,)`, *optional*): weighted sum of `loss_terms`, when targets are given.
-        loss_terms (`dict[str, torch.Tensor]`, *optional*): each term by name, unweighted, the mean over faces or words.
-        logits (`torch.Tensor` of shape `(B, T, vocabulary)`): of the language model.
-        face_code, face_log_variance (`torch.Tensor` of shape `(N, P)`): what the head says of the N faces.
-        face_parameters (`torch.Tensor` of shape `(N, P)`): decoded; `vector_to_parameters` names its groups.
-        past_key_values, hidden_states, attentions: as in the vision-language model.
+    r"""
+    loss (`torch.Tensor` of shape `(1,)`, *optional*):
+        Weighted sum of `loss_terms`, when targets are given.
+    loss_terms (`dict[str, torch.Tensor]`, *optional*):
+        Each term by name, unweighted, the mean over faces or words.
+    logits (`torch.Tensor` of shape `(B, T, vocabulary)`):
+        Of the language model.
+    face_code (`torch.Tensor` of shape `(N, P)`):
+        What the head says of the N faces.
+    face_log_variance (`torch.Tensor` of shape `(N, P)`):
+        How unsure each number of the code is.
+    face_parameters (`torch.Tensor` of shape `(N, P)`):
+        The code decoded; `vector_to_parameters` names its groups.
     """
 
     loss: Tensor | None = None
@@ -57,6 +63,7 @@ class FaceGPTOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
 
+@auto_docstring(custom_intro="Weights of FaceGPT: how they are named, kept and loaded.")
 class FaceGPTPreTrainedModel(PreTrainedModel):
     config_class = FaceGPTConfig
     base_model_prefix = "vlm"
@@ -72,12 +79,13 @@ class FaceGPTPreTrainedModel(PreTrainedModel):
     _keep_in_fp32_modules_strict = ["face_head", "face_model"]
 
 
-class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel):
-    """A vision-language model of any family that can say `<FACE>`.
-
-    The hidden state that predicts a `<FACE>` of an answer is decoded into the parameters of a morphable model.
+@auto_docstring(
+    custom_intro="""
+    A vision-language model of any family that can say `<FACE>`: the hidden state that predicts a `<FACE>` of an
+    answer is decoded into the parameters of a morphable model.
     """
-
+)
+class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel):
     def __init__(self, config: FaceGPTConfig):
         super().__init__(config)
         self.vlm = AutoModelForImageTextToText.from_config(config.vlm_config)
@@ -104,6 +112,7 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel):
     def get_decoder(self):
         return self.vlm.get_decoder()
 
+    @auto_docstring(custom_intro="Words and faces; with targets, also the losses.")
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -125,22 +134,24 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel):
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> FaceGPTOutput:
-        r"""Words and faces; with targets, also the losses.
-
-        Args:
-            labels (`torch.Tensor` of shape `(B, T)`, *optional*): next-token targets, -100 where none. With labels,
-                only the `<FACE>` tokens among them (those of answers) are decoded, else all of `input_ids`.
-            picture_cameras (`torch.Tensor` of shape `(N, 3)`, *optional*): for each decoded face, focal length and
-                principal point of the picture it is seen in, in units of its side. Default: (1.2, 0.5, 0.5).
-            face_targets (`torch.Tensor` of shape `(N, P)`, *optional*): true parameters; rows of NaN are not known.
-            face_landmarks (`torch.Tensor` of shape `(N, 468, 2)`, *optional*): MediaPipe landmarks in units of the
-                picture's side; NaN where not known.
-            face_images (`torch.Tensor` of shape `(N, 3, S, S)`, *optional*): sRGB pictures in [0, 1] to compare the
-                renders with, seen by the same `picture_cameras`; NaN where a face has none.
-            logits_to_keep (`int` or `torch.Tensor` of positions): with labels, the positions that predict them.
-
-        Raises:
-            ValueError: if the numbers of targets and of `<FACE>` tokens differ.
+        r"""
+        labels (`torch.Tensor` of shape `(B, T)`, *optional*):
+            Next-token targets, -100 where none. With labels, only the `<FACE>` tokens among them (those of answers)
+            are decoded, else all of `input_ids`.
+        picture_cameras (`torch.Tensor` of shape `(N, 3)`, *optional*):
+            For each decoded face, focal length and principal point of the picture it is seen in, in units of its side.
+            Default: (1.2, 0.5, 0.5). One row per `<FACE>`, here and below, else a `ValueError` says so.
+        face_targets (`torch.Tensor` of shape `(N, P)`, *optional*):
+            True parameters; rows of NaN are not known.
+        face_landmarks (`torch.Tensor` of shape `(N, 468, 2)`, *optional*):
+            MediaPipe landmarks in units of the picture's side; NaN where not known.
+        face_images (`torch.Tensor` of shape `(N, 3, S, S)`, *optional*):
+            sRGB pictures in [0, 1] to compare the renders with, seen by the same `picture_cameras`; NaN where a face
+            has none.
+        pixel_attention_mask (`torch.Tensor`, *optional*):
+            For vision-language models that ask for it.
+        logits_to_keep (`int` or `torch.Tensor`, *optional*, defaults to 0):
+            Positions whose logits are computed; with labels, those that predict them.
         """
         optional = {
             "pixel_values": pixel_values,
