@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 try:
+    import roma
     from anny import Anny
     from anny.face_segmentation import get_face_segmentation_mask
     from anny.models.full_model import load_data, load_mesh
@@ -148,8 +149,6 @@ def _height_above_neck(vertices: Tensor) -> Tensor:
 
 
 def _identity_transformation() -> Any:
-    import roma
-
     return roma.Linear(torch.eye(3, dtype=torch.float64))[None]
 
 

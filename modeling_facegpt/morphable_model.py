@@ -63,8 +63,23 @@ class MorphableModel(PreTrainedModel):
         "barycentrics",
     ]
 
+    template: Tensor  # (V, 3) metres
+    identity_basis: Tensor  # (num_identity, V, 3)
+    expression_basis: Tensor  # (num_expression, V, 3)
+    albedo_mean: Tensor  # (V, 3)
+    albedo_basis: Tensor  # (num_albedo, V, 3)
+    triangles: Tensor  # (F, 3) int64
+    uv_coordinates: Tensor  # (V_uv, 2)
+    uv_triangles: Tensor  # (F, 3) int64
+    region_masks: Tensor  # (R, V)
+    shape_directions: Tensor  # (D, num_identity)
+    eye_centres: Tensor  # (num_eyes, 3)
+    eye_centre_basis: Tensor  # (num_identity, num_eyes, 3)
+    eyeball_vertices: Tensor  # (num_eyes, E) int64
+
     def __init__(self, config: MorphableModelConfig):
         super().__init__(config)
+        regions, directions = config.region_names or [], config.direction_names or []
         vertices, triangles = config.num_vertices, config.num_triangles
         shapes = {
             "template": (vertices, 3),
@@ -73,8 +88,8 @@ class MorphableModel(PreTrainedModel):
             "albedo_mean": (vertices, 3),
             "albedo_basis": (config.num_albedo, vertices, 3),
             "uv_coordinates": (config.num_uv_coordinates, 2),
-            "region_masks": (len(config.region_names), vertices),
-            "shape_directions": (len(config.direction_names), config.num_identity),
+            "region_masks": (len(regions), vertices),
+            "shape_directions": (len(directions), config.num_identity),
             "eye_centres": (config.num_eyes, 3),
             "eye_centre_basis": (config.num_identity, config.num_eyes, 3),
         }
@@ -175,15 +190,17 @@ class MorphableModel(PreTrainedModel):
 
     def region(self, name: str) -> Tensor:
         """Mask `(V,)` in [0, 1] of a region named in `config.region_names`."""
-        if name not in self.config.region_names:
-            raise ValueError(f"got region {name!r}, but this 3DMM has {self.config.region_names}; choose one of them")
-        return self.region_masks[self.config.region_names.index(name)]
+        names = self.config.region_names or []
+        if name not in names:
+            raise ValueError(f"got region {name!r}, but this 3DMM has {names}; choose one of them")
+        return self.region_masks[names.index(name)]
 
     def direction(self, name: str) -> Tensor:
         """Change of the identity coefficients `(num_identity,)` that moves a named slider from 0 to 1."""
-        if name not in self.config.direction_names:
+        names = self.config.direction_names or []
+        if name not in names:
             raise ValueError(f"got shape direction {name!r}, which this 3DMM lacks; see config.direction_names")
-        return self.shape_directions[self.config.direction_names.index(name)]
+        return self.shape_directions[names.index(name)]
 
 
 def save_morphable_model(model: MorphableModel, directory: str | Path) -> None:
@@ -213,8 +230,8 @@ def _placeholder_buffers(config: MorphableModelConfig) -> dict[str, Tensor]:
         "albedo_mean": torch.full((vertices, 3), -1.0 if config.albedo_space == "log" else 0.4),
         "albedo_basis": 1e-1 * _waves(config.num_albedo, vertices),
         "uv_coordinates": torch.zeros(config.num_uv_coordinates, 2),
-        "region_masks": torch.ones(len(config.region_names), vertices),
-        "shape_directions": torch.zeros(len(config.direction_names), config.num_identity),
+        "region_masks": torch.ones(len(config.region_names or []), vertices),
+        "shape_directions": torch.zeros(len(config.direction_names or []), config.num_identity),
         "eye_centres": torch.zeros(config.num_eyes, 3),
         "eye_centre_basis": torch.zeros(config.num_identity, config.num_eyes, 3),
         "triangles": corners % vertices,
