@@ -18,7 +18,7 @@ The photograph is scikit-image's `data.astronaut()` (NASA, public domain).
 
 from pathlib import Path
 
-from facegpt_hub.command_line import app
+from facegpt_hub.command_line import main
 from PIL import Image
 from skimage import data
 
@@ -26,14 +26,7 @@ OUTPUT = Path(__file__).parents[1] / "out"
 PHOTOGRAPH = OUTPUT / "photograph" / "astronaut.png"
 
 
-def main() -> None:
+if __name__ == "__main__":
     PHOTOGRAPH.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(data.astronaut()).save(PHOTOGRAPH)
-    app(["reconstruct", str(PHOTOGRAPH), "-o", str(OUTPUT / "astronaut.glb")], standalone_mode=False)
-    print(f"The face in 3D, for any viewer of glTF: {OUTPUT / 'astronaut.glb'}")
-    print(f"Photograph, overlay and two views:      {OUTPUT / 'astronaut.png'}")
-    print(f"Every number:                           {OUTPUT / 'astronaut.json'}")
-
-
-if __name__ == "__main__":
-    main()
+    main(["reconstruct", str(PHOTOGRAPH), "-o", str(OUTPUT / "astronaut.glb")])

@@ -78,7 +78,12 @@ def test_one_photograph(run, model):
     photograph("photo.png")
     code, out, err = run("reconstruct", "photo.png", "-o", "out/face.glb")
     assert code == 0 and err == ""
-    assert "1 face -> out/face.glb, out/face.json, out/face.png" in out
+    assert out.splitlines() == [
+        "1 face in photo.png",
+        "  mesh     out/face.glb",
+        "  numbers  out/face.json",
+        "  picture  out/face.png",
+    ]
     assert sorted(path.name for path in Path("out").iterdir()) == ["face.glb", "face.json", "face.png"]
     assert Path("out/face.glb").read_bytes()[:4] == b"glTF"
     document = json.loads(Path("out/face.json").read_text())

@@ -18,7 +18,7 @@ import sys
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -52,10 +52,14 @@ class Source(StrEnum):
     ANNY = "anny"
 
 
-def main() -> None:
-    """Run the command line; what goes wrong is said in one sentence on stderr, with a non-zero exit code."""
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit; what goes wrong is said in one sentence on stderr, with a non-zero exit code.
+
+    Args:
+        arguments (`list[str]`, *optional*): default: those of the process.
+    """
     try:
-        app()
+        app(arguments)
     except KeyboardInterrupt:
         _stop("stopped", _INTERRUPTED)
     except Exception as error:
@@ -64,6 +68,7 @@ def main() -> None:
         sentence = " ".join(str(error).split()) or type(error).__name__
         expected = isinstance(error, ValueError | OSError | ImportError)
         _stop(sentence if expected else f"{sentence} (set {_TRACEBACK}=1 to see where)", _FAILED)
+    sys.exit(0)
 
 
 @app.callback(invoke_without_command=True)
@@ -161,8 +166,8 @@ def _report_one(outcome: "Outcome") -> None:
     elif not outcome.faces:
         typer.echo(f"facegpt: no face found in {task.photograph} ({task.document} says so)", err=True)
     else:
-        files = ", ".join(str(path) for path in (task.mesh, task.document, task.sheet))
-        typer.echo(f"{_count(outcome.faces, 'face')} -> {files}")
+        typer.echo(f"{_count(outcome.faces, 'face')} in {task.photograph}")
+        typer.echo(f"  mesh     {task.mesh}\n  numbers  {task.document}\n  picture  {task.sheet}")
 
 
 def _list_problems(problems: "list[Outcome]") -> None:
@@ -186,6 +191,6 @@ def _progress(total: int) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=total < 2 or not console.is_terminal)
 
 
-def _stop(sentence: str, code: int) -> None:
+def _stop(sentence: str, code: int) -> NoReturn:
     typer.echo(f"facegpt: {sentence}", err=True)
     sys.exit(code)
