@@ -62,7 +62,7 @@ def _unsided(name: str) -> str:
 
 
 def shapes_of(head: AnnyHead, phenotypes: Tensor, changes: dict[str, Tensor]) -> Tensor:
-    """Vertices `(N, V, 3)` of people, with the midpoint between their eyeballs' centres at the origin.
+    """Vertices `(N, V, 3)` of people, the origin midway between their eyes (the mean of the eyeballs' vertices).
 
     Args:
         phenotypes (`torch.Tensor` of shape `(N, 11)`): in [0, 1], in the order of `PHENOTYPES`.

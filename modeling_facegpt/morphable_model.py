@@ -221,7 +221,7 @@ def _combine(coefficients: Tensor, basis: Tensor) -> Tensor:
 
 def _placeholder_buffers(config: MorphableModelConfig) -> dict[str, Tensor]:
     vertices, triangles = config.num_vertices, config.num_triangles
-    index = torch.arange(vertices)
+    eyeballs = (config.num_eyes, config.num_eyeball_vertices)
     corners = torch.arange(triangles)[:, None] + torch.arange(3)
     buffers = {
         "template": 0.1 * _fibonacci_sphere(vertices),
@@ -236,7 +236,7 @@ def _placeholder_buffers(config: MorphableModelConfig) -> dict[str, Tensor]:
         "eye_centre_basis": torch.zeros(config.num_identity, config.num_eyes, 3),
         "triangles": corners % vertices,
         "uv_triangles": corners % max(config.num_uv_coordinates, 1),
-        "eyeball_vertices": index[: config.num_eyes * config.num_eyeball_vertices].reshape(config.num_eyes, -1),
+        "eyeball_vertices": torch.arange(eyeballs[0] * eyeballs[1]).reshape(eyeballs) % vertices,
     }
     for kind, count in LANDMARK_KINDS.items():
         buffers[f"landmarks_{kind}_triangles"] = torch.arange(count) % triangles
