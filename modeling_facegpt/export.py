@@ -59,8 +59,8 @@ def encode_mesh(
     scene = build_scene(face_model, reconstruction, neutral=neutral)
     licence = f"3D face model {face_model.config.face_model_id}, {face_model.config.licence}"
     if suffix == ".glb":
-        extras = describe_pose(reconstruction)
-        return scene_to_glb(face_model, scene, copyright_line=licence, extras=extras)
+        names = list(face_model.config.expression_names or [])
+        return scene_to_glb(scene, names, copyright_line=licence, extras=describe_pose(reconstruction))
     if suffix == ".obj":
         return _scene_to_obj(face_model, scene, licence)
     return _scene_to_ply(scene, licence)

@@ -27,6 +27,18 @@ from .morphable_model import MorphableModel
 from .reconstruction import Reconstruction, true_camera
 from .rotations import rotation_6d_to_matrix
 
+# Degrees at full weight of ARKit's expressions by which the eyes look somewhere: yaw, pitch of the left, the right eye.
+_LOOKS = {
+    "eyeLookOutLeft": (27, 0, 0, 0),
+    "eyeLookInLeft": (-27, 0, 0, 0),
+    "eyeLookUpLeft": (0, 20, 0, 0),
+    "eyeLookDownLeft": (0, -20, 0, 0),
+    "eyeLookInRight": (0, 0, 27, 0),
+    "eyeLookOutRight": (0, 0, -27, 0),
+    "eyeLookUpRight": (0, 0, 0, 20),
+    "eyeLookDownRight": (0, 0, 0, -20),
+}
+
 
 class FaceScene(NamedTuple):
     """N meshes of one topology and where they stand."""
@@ -35,7 +47,8 @@ class FaceScene(NamedTuple):
     vertices: Tensor  # (N, V, 3) model space, as they are to be shown
     albedo: Tensor  # (N, V, 3) linear RGB
     triangles: Tensor  # (F, 3)
-    expression: Tensor  # (N, K) weights that lead from the neutral to the shown vertices, but for the eyes' turn
+    expression: Tensor  # (N, K) weights of the expressions in `vertices`
+    expression_moves: Tensor  # (N, K, V, 3) what each expression at weight 1 adds to the neutral vertices
     rotation: Tensor  # (N, 3, 3) model space -> scene
     translation: Tensor  # (N, 3) metres
 
@@ -67,6 +80,7 @@ def build_scene(face_model: MorphableModel, reconstruction: Reconstruction, *, n
         albedo=mesh.albedo,
         triangles=mesh.triangles,
         expression=shown.expression,
+        expression_moves=_expression_moves(face_model, resting),
         rotation=rotation,
         translation=translation,
     )
@@ -75,6 +89,21 @@ def build_scene(face_model: MorphableModel, reconstruction: Reconstruction, *, n
 def place_in_scene(vertices: Tensor, scene: FaceScene) -> Tensor:
     """Model-space vertices or, without their translation, directions `(N, V, 3)` in the scene's frame."""
     return vertices @ scene.rotation.mT + scene.translation[:, None]
+
+
+def _expression_moves(face_model: MorphableModel, resting: FaceParameters) -> Tensor:
+    """The 3DMM's expressions; those of ARKit by which the eyes look somewhere turn the eyeballs with the lids."""
+    names = face_model.config.expression_names or []
+    moves = face_model.get_buffer("expression_basis").expand(len(resting.identity), -1, -1, -1)  # (N, K, V, 3)
+    if face_model.config.num_eyes != 2:
+        return moves
+    neutral = face_model.neutral(resting.identity)
+    turns = []
+    for name in names:
+        gaze = torch.deg2rad(resting.gaze.new_tensor(_LOOKS.get(name, (0, 0, 0, 0))))
+        turned = face_model.turn_eyes(neutral, resting.identity, gaze.expand_as(resting.gaze))
+        turns.append(turned - neutral if gaze.any() else torch.zeros_like(neutral))
+    return moves + torch.stack(turns, dim=1) if turns else moves
 
 
 def _places(reconstruction: Reconstruction, neutral: bool) -> tuple[Tensor, Tensor]:

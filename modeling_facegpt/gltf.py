@@ -24,7 +24,6 @@ from torch import Tensor
 
 from .face_scene import FaceScene
 from .mesh import vertex_normals
-from .morphable_model import MorphableModel
 
 PHOTOGRAPHED = "photographed"
 
@@ -35,40 +34,35 @@ _ALIGNMENT = 4
 
 
 @torch.no_grad()
-def scene_to_glb(face_model: MorphableModel, scene: FaceScene, *, copyright_line: str, extras: list[dict]) -> bytes:
+def scene_to_glb(scene: FaceScene, expression_names: list[str], *, copyright_line: str, extras: list[dict]) -> bytes:
     """A binary glTF 2.0 file.
 
     Args:
-        face_model (`MorphableModel`): the 3DMM of the scene.
-        scene (`FaceScene`): N faces.
+        scene (`FaceScene`): N faces with K expressions.
+        expression_names (`list[str]`): K names.
         copyright_line (`str`): goes into `asset.copyright`.
         extras (`list[dict]`): N records of plain values, one for each face's node.
     """
     file = _GltfFile(copyright_line)
-    basis = face_model.get_buffer("expression_basis")
     indices = file.add_indices(scene.triangles)
-    shared = [file.add_sparse(_plain(move), _SMALLEST_MOVE, bounds=True) for move in basis]
-    names = list(face_model.config.expression_names or [])
-    rest = _rest(face_model, scene)
+    weighted = torch.einsum("nk,nkvc->nvc", scene.expression, scene.expression_moves)
+    rest = scene.vertices - scene.neutral_vertices - weighted
     has_rest = bool(rest.abs().max() > _SMALLEST_MOVE)
+    names = expression_names + [PHOTOGRAPHED] * has_rest
     for face, extra in enumerate(extras):
-        own = [file.add_sparse(_plain(rest[face]), _SMALLEST_MOVE, bounds=True)] if has_rest else []
-        shapes = torch.cat((basis, rest[face, None]))[: len(shared) + len(own)]
-        tilts = _normal_changes(scene.neutral_vertices[face], shapes, scene.triangles)
-        primitive = gltf.Primitive(
-            attributes=file.add_vertices(scene, face),
-            indices=indices,
-            material=0,
-            targets=[
-                gltf.Attributes(POSITION=move, NORMAL=file.add_sparse(tilt, _SMALLEST_TILT))
-                for move, tilt in zip(shared + own, tilts, strict=True)
-            ],
-        )
-        mesh = gltf.Mesh(
-            primitives=[primitive],
-            weights=scene.expression[face].tolist() + [1.0] * len(own),
-            extras={"targetNames": names + [PHOTOGRAPHED] * len(own)},
-        )
+        moves = torch.cat((scene.expression_moves[face], rest[face, None]))[: len(names)]
+        tilts = _normal_changes(scene.neutral_vertices[face], moves, scene.triangles)
+        targets = [
+            gltf.Attributes(
+                POSITION=file.add_sparse(move, _SMALLEST_MOVE, bounds=True),
+                NORMAL=file.add_sparse(tilt, _SMALLEST_TILT),
+            )
+            for move, tilt in zip(_plain(moves), tilts, strict=True)
+        ]
+        attributes = file.add_vertices(scene, face)
+        primitive = gltf.Primitive(attributes=attributes, indices=indices, material=0, targets=targets)
+        weights = scene.expression[face].tolist() + [1.0] * has_rest
+        mesh = gltf.Mesh(primitives=[primitive], weights=weights, extras={"targetNames": names})
         file.add_face(mesh, _node_matrix(scene, face), extra)
     return file.to_bytes()
 
@@ -85,6 +79,7 @@ class _GltfFile:
             materials=[gltf.Material(name="skin", pbrMetallicRoughness=surface, doubleSided=True)],
         )
         self.blob = bytearray()
+        self.sparse: dict[tuple[bytes, bytes, bool], int] = {}  # accessors that several faces share
 
     def add_indices(self, triangles: Tensor) -> int:
         corners = triangles.cpu().numpy().flatten()
@@ -105,6 +100,9 @@ class _GltfFile:
         """An accessor that stores only the rows of `values (V, 3)` with a number of at least `smallest`."""
         rows = np.flatnonzero((np.abs(values) >= smallest).any(-1))
         stored = values[rows]
+        key = (rows.tobytes(), stored.tobytes(), bounds)
+        if key in self.sparse:
+            return self.sparse[key]
         accessor = self._describe(values, gltf.FLOAT, gltf.VEC3)
         if bounds:
             ends = np.concatenate((stored, np.zeros((1 if len(rows) < len(values) else 0, 3), np.float32)))
@@ -118,7 +116,8 @@ class _GltfFile:
                 ),
                 values=gltf.AccessorSparseValues(bufferView=self._add_view(stored), byteOffset=0),
             )
-        return self._add(accessor)
+        self.sparse[key] = self._add(accessor)
+        return self.sparse[key]
 
     def add_face(self, mesh: gltf.Mesh, matrix: list[float] | None, extra: dict) -> None:
         number = len(self.document.nodes)
@@ -154,12 +153,6 @@ class _GltfFile:
         self.blob += bytes(-len(self.blob) % _ALIGNMENT)
         self.document.bufferViews.append(view)
         return len(self.document.bufferViews) - 1
-
-
-def _rest(face_model: MorphableModel, scene: FaceScene) -> Tensor:
-    """What the expression weights leave of the way from the neutral to the shown vertices: `(N, V, 3)`."""
-    moves = scene.expression @ face_model.get_buffer("expression_basis").flatten(1)
-    return scene.vertices - scene.neutral_vertices - moves.unflatten(-1, (-1, 3))
 
 
 def _normal_changes(vertices: Tensor, moves: Tensor, triangles: Tensor) -> np.ndarray:

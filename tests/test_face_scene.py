@@ -13,6 +13,8 @@
 # limitations under the License.
 """Where faces stand in a scene."""
 
+import copy
+
 import pytest
 import torch
 from reconstructions import make_reconstruction
@@ -67,3 +69,18 @@ def test_numbers_that_are_not_finite_are_refused(face_model, posed, value):
     broken = posed._replace(identity=torch.full_like(posed.identity, value))
     with pytest.raises(ValueError, match="not finite"):
         build_scene(face_model, make_reconstruction(broken))
+
+
+def test_arkit_looks_turn_the_eyeball(face_model, face_parameters):
+    """The left eye's own vertices, and no others, move to the subject's left or up."""
+    named = copy.deepcopy(face_model)
+    named.config.expression_names[:2] = ["eyeLookOutLeft", "eyeLookUpLeft"]
+    scene = build_scene(named, make_reconstruction(face_parameters))
+    turns = scene.expression_moves[0, :2] - face_model.get_buffer("expression_basis")[:2]
+    eyeball = face_model.get_buffer("eyeball_vertices")[0]
+    others = torch.ones(len(turns[0]), dtype=torch.bool).index_fill(0, eyeball, False)
+    assert turns[:, others].abs().max() < 1e-6
+    centre = face_model.neutral(face_parameters.identity)[0, eyeball].mean(0)
+    assert turns[:, eyeball].norm(dim=-1).amax(-1).min() > 1e-3
+    assert torch.linalg.cross(scene.neutral_vertices[0, eyeball] - centre, turns[0, eyeball])[:, 1].sum() > 0
+    assert torch.linalg.cross(scene.neutral_vertices[0, eyeball] - centre, turns[1, eyeball])[:, 0].sum() < 0
