@@ -27,7 +27,7 @@ from .morphable_model import MorphableModel
 from .reconstruction import Reconstruction, true_camera
 from .rotations import rotation_6d_to_matrix
 
-# Degrees at full weight of ARKit's expressions by which the eyes look somewhere: yaw, pitch of the left, the right eye.
+# Degrees at full weight of the ARKit expressions by which eyes look somewhere: yaw, pitch of the left, the right eye.
 _LOOKS = {
     "eyeLookOutLeft": (27, 0, 0, 0),
     "eyeLookInLeft": (-27, 0, 0, 0),
