@@ -13,6 +13,7 @@
 # limitations under the License.
 """Configurations of the morphable model and of FaceGPT."""
 
+from dataclasses import field
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -75,19 +76,17 @@ class MorphableModelConfig(PreTrainedConfig):
     num_identity: int = 120
     num_albedo: int = 32
     num_expression: int = 52
-    expression_names: list[str] | None = None
+    expression_names: list[str] = field(default_factory=list)
     expression_range: Literal["unit", "free"] = "unit"
     albedo_space: Literal["log", "linear"] = "log"
     num_eyes: int = 2
     num_eyeball_vertices: int = 201
-    region_names: list[str] | None = None
-    direction_names: list[str] | None = None
+    region_names: list[str] = field(default_factory=list)
+    direction_names: list[str] = field(default_factory=list)
     licence: str = "CC0-1.0"
 
     def __post_init__(self, **kwargs: Any):
         self.expression_names = self.expression_names or [f"expression_{i}" for i in range(self.num_expression)]
-        self.region_names = self.region_names or []
-        self.direction_names = self.direction_names or []
         if len(self.expression_names) != self.num_expression:
             raise ValueError(
                 f"got {len(self.expression_names)} expression_names for num_expression={self.num_expression}; "
@@ -132,9 +131,9 @@ class FaceGPTConfig(PreTrainedConfig):
     face_head_hidden_size: int = 1024
     render_size: int = 112
     max_faces: int = 8
-    loss_weights: dict[str, float] | None = None
+    loss_weights: dict[str, float] = field(default_factory=dict)
     tie_word_embeddings: bool = False
-    auto_map: dict[str, str] | None = None
+    auto_map: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self, **kwargs: Any):
         if self.vlm_config is None:
@@ -146,7 +145,7 @@ class FaceGPTConfig(PreTrainedConfig):
             self.face_model_config = {}
         if isinstance(self.face_model_config, dict):
             self.face_model_config = MorphableModelConfig(**self.face_model_config)
-        self.auto_map = {**AUTO_MAP, **(self.auto_map or {})}
+        self.auto_map = {**AUTO_MAP, **self.auto_map}
         self.tie_word_embeddings = self.get_text_config().tie_word_embeddings
         super().__post_init__(**kwargs)
 

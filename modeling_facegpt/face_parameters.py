@@ -34,9 +34,22 @@ class FaceParameters(NamedTuple):
     gaze: Tensor  # (N, 2 * num_eyes) yaw, pitch of the subject's left, then right eye, radians, head frame
 
 
-def parameter_sizes(config: MorphableModelConfig) -> FaceParameters:
-    """How many numbers each group holds, as a record of integers."""
-    return FaceParameters(  # type: ignore[arg-type]
+class ParameterSizes(NamedTuple):
+    """How many numbers each group of `FaceParameters` holds."""
+
+    identity: int
+    albedo: int
+    expression: int
+    light: int
+    rotation: int
+    translation: int
+    log_focal: int
+    gaze: int
+
+
+def parameter_sizes(config: MorphableModelConfig) -> ParameterSizes:
+    """The sizes of the groups that a 3DMM has."""
+    return ParameterSizes(
         identity=config.num_identity,
         albedo=config.num_albedo,
         expression=config.num_expression,
