@@ -18,7 +18,7 @@ batch: NaN says that a target is not known for a face. Every term is averaged pe
 have it, so that a large face counts no more than a small one.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -145,7 +145,7 @@ def _photometric_term(
         chosen, select_faces(parameters, index), camera, (render_size, render_size), attributes=region
     )
     residual = photometric_loss(render.image, targets.images[index])
-    mask = (render.mask * render.attributes).detach()
+    mask = render.mask.detach() * cast(Tensor, render.attributes).detach()
     weight = mask * inlier_weight(residual, mask)
     return _mean((weight * residual).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1.0))
 

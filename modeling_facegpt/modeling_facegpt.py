@@ -15,7 +15,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -67,7 +67,7 @@ class FaceGPTOutput(ModelOutput):
 class FaceGPTPreTrainedModel(PreTrainedModel):
     config_class = FaceGPTConfig
     base_model_prefix = "vlm"
-    input_modalities = ("image", "text")
+    input_modalities = ["image", "text"]
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -200,7 +200,8 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel):
         # From the head's output on, everything runs in float32: a millimetre is 1/200 of a head.
         with torch.autocast(states.device.type, enabled=False):
             code, log_variance = self.face_head(states.float())
-            parameters = decode(code, targets.picture_cameras, self.face_model.config)
+            cameras = cast(Tensor, targets.picture_cameras)  # `checked` gave every face one
+            parameters = decode(code, cameras, self.face_model.config)
             terms |= face_loss_terms(self.face_model, code, log_variance, parameters, targets, self.config.render_size)
         result.face_code, result.face_log_variance = code, log_variance
         result.face_parameters = parameters_to_vector(parameters)

@@ -45,7 +45,7 @@ class FaceGPTTrainer(SFTTrainer):
     def __init__(self, model: FaceGPTForConditionalGeneration, args: FaceGPTTrainingConfig, **kwargs: Any):
         super().__init__(model=model, args=args, **kwargs)
         # Undo the patch: the bound method of the class comes back.
-        self.model.__dict__.pop("forward", None)
+        vars(self.model).pop("forward", None)
         self.model_accepts_loss_kwargs = False
 
     def compute_loss(
