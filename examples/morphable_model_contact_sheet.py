@@ -54,7 +54,10 @@ people = people._replace(
     albedo=torch.randn(people.albedo.shape, generator=generator),
 )
 names = face_model.config.expression_names or []
-expressions = zero_parameters(face_model, len(names))._replace(expression=torch.eye(len(names)))
+activations = torch.eye(len(names))
+if {"mouthClose", "jawOpen"} <= set(names):  # mouthClose closes what jawOpen opens; alone it says nothing
+    activations[names.index("mouthClose"), names.index("jawOpen")] = 1.0
+expressions = zero_parameters(face_model, len(names))._replace(expression=activations)
 
 OUTPUT.mkdir(exist_ok=True)
 contact_sheet(face_model, people, [0.0, 0.0, 0.4, -0.4]).save(OUTPUT / "people.png")
