@@ -15,9 +15,9 @@
 
 The head speaks *codes*: one number per parameter, about N(0, 1) over faces in pictures, so that one loss weight and
 one log-variance serve them all. `decode` turns codes into `FaceParameters` in the camera of the picture, `encode` is
-its inverse. Position and size are coded as seen in the picture (where, how large), not in metres, and rotation relative
-to the ray to the face (allocentric; Kundu et al. 2018, "3D-RCNN"): a crop of a face then looks like its codes wherever
-in the photograph it was cut from.
+its inverse. Position and size are coded as seen in the picture (where, how large), not in metres, and rotation is
+relative to the ray to the face (allocentric; Kundu et al. 2018, "3D-RCNN"): a crop of a face then looks like its codes
+wherever in the photograph it was cut from.
 """
 
 import torch

@@ -43,6 +43,7 @@ from .renderer import render_mesh
 DEFAULT_CAMERA = (1.2, 0.5, 0.5)
 MILLIMETRES_OF_SHAPE_UNIT = 5.0  # a shape error of this size counts one
 SUPERVISED_LANDMARKS = "468"
+SMALLEST_FACE = 0.1  # of the picture's side; smaller ones would drown the others in relative errors
 
 
 class FaceTargets(NamedTuple):
@@ -163,7 +164,7 @@ def _relative_point_loss(points: Tensor, target: Tensor) -> Tensor:
     """Mean distance over the size of the face, averaged over the faces whose landmarks are known."""
     known = target.isfinite().flatten(1).all(1)
     filled = torch.where(known[:, None, None], target, points.detach())
-    size = (filled.amax(1) - filled.amin(1)).prod(-1).sqrt().clamp(min=1e-3)
+    size = (filled.amax(1) - filled.amin(1)).prod(-1).sqrt().clamp(min=SMALLEST_FACE)
     return (point_loss(points, target).mean(1) / size).sum() / known.sum().clamp(min=1)
 
 

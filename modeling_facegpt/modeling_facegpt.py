@@ -26,6 +26,7 @@ from transformers.modeling_outputs import ModelOutput
 from transformers.utils.auto_docstring import auto_docstring
 
 from .configuration_facegpt import FaceGPTConfig
+from .convolutional_vision import read_maps_as_tokens
 from .face_head import FaceHead, decode
 from .face_parameters import parameters_to_vector
 from .face_supervision import FaceTargets, face_loss_terms, weighted_sum
@@ -89,6 +90,7 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel):
     def __init__(self, config: FaceGPTConfig):
         super().__init__(config)
         self.vlm = AutoModelForImageTextToText.from_config(config.vlm_config)
+        read_maps_as_tokens(self.vlm)
         self.face_model = MorphableModel(config.face_model_config)
         self.face_head = FaceHead(config, config.get_text_config().hidden_size)
         self.post_init()

@@ -33,6 +33,7 @@ from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import Reconstruction, landmarks_in_photo
 
 from .data_engine import DataEngine, PictureBatch
+from .evaluate_morphable_model import similarity_between
 
 # Eye corners, nose wings, subnasale, mouth corners and lip centres: where people click and machines agree.
 WELL_DEFINED_POINTS = (36, 39, 42, 45, 48, 54, 51, 57, 31, 35, 33)
@@ -196,15 +197,9 @@ def _error(points: Tensor, target: Tensor, chosen: tuple[int, ...] | range) -> f
 
 
 def _aligned_error(points: Tensor, target: Tensor) -> float:
-    """Mean distance of points `(V, 3)` to `target` after the best similarity (Umeyama 1991)."""
-    source, aim = points.double(), target.double()
-    source, aim = source - source.mean(0), aim - aim.mean(0)
-    left, singular, right = torch.linalg.svd(aim.T @ source)
-    sign = torch.ones(3, dtype=torch.float64)
-    sign[2] = torch.sign(torch.linalg.det(left) * torch.linalg.det(right))
-    rotation = left @ torch.diag(sign) @ right
-    scale = (singular * sign).sum() / source.square().sum()
-    return float((scale * source @ rotation.T - aim).norm(dim=-1).mean())
+    """Mean distance of points `(V, 3)` to `target` after the best similarity."""
+    scale, rotation, translation = similarity_between(points, target)
+    return float((scale * points @ rotation.T + translation - target).norm(dim=-1).mean())
 
 
 def _batches(engine: DataEngine, pictures: int, *, faces: int) -> Iterator[PictureBatch]:
