@@ -34,7 +34,8 @@ def build_untrained(face_model: str, *, seed: int = 0) -> tuple[FaceGPTForCondit
     """
     vlm, vlm_processor = build_nano_vlm(seed)
     shape = MorphableModel.from_pretrained(face_model, dtype=torch.float32)
-    processor = FaceGPTProcessor.from_vlm_processor(vlm_processor, render_size=vlm.config.vision_config.image_size)
+    side = vlm.config.vision_config.image_size  # pyright: ignore[reportAttributeAccessIssue]
+    processor = FaceGPTProcessor.from_vlm_processor(vlm_processor, render_size=side)
     config = FaceGPTConfig(
         vlm_config=vlm.config.to_dict(),
         face_model_config=shape.config.to_dict(),

@@ -17,7 +17,7 @@ The data set of a run is the numbers 0, 1, 2 …; what number 7 shows follows fr
 process can draw any batch, and a resumed run goes on with exactly the pictures that it would have seen.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -81,7 +81,8 @@ class FaceCollator:
         generator = torch.Generator().manual_seed(self.engine.seed * 1_000_003 + number + 500_009)
         index = self.usable[torch.randint(len(self.usable), (pictures,), generator=generator)]
         close_up = chance(generator, PHOTOGRAPH_CLOSE_UP_SHARE, pictures)
-        cuts = cut_photographs(self.photographs, index, close_up, generator, self.engine.side, self.mirrored)
+        folder = cast(PhotographFolder, self.photographs)  # without one, none are asked for
+        cuts = cut_photographs(folder, index, close_up, generator, self.engine.side, self.mirrored)
         unknown = float("nan")
         parameters = torch.full((pictures, self.engine.parameter_count), unknown)
         shown = self.use_images & close_up[:, None, None, None]

@@ -211,7 +211,7 @@ class DataEngine:
 class _Layers:
     """Draws layers over some of the pictures only: what few wear costs little."""
 
-    def __init__(self, generator: torch.Generator, side: int, frames: tuple[Tensor, Tensor, Tensor]):
+    def __init__(self, generator: torch.Generator, side: int, frames: tuple[Tensor, ...]):
         self.generator, self.side, self.frames = generator, side, frames
 
     def draw(self, probability: float, draw: Callable, picture: Tensor, colour: Tensor) -> Tensor:

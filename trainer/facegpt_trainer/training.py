@@ -90,7 +90,7 @@ def train(config: FaceGPTTrainingConfig) -> Path:
         data_collator=collator,
         processing_class=processor,
     )
-    output = Path(config.output_dir)
+    output = Path(str(config.output_dir))
     last = get_last_checkpoint(config.output_dir) if output.is_dir() else None
     result = trainer.train(resume_from_checkpoint=last)
     trainer.save_model(config.output_dir)
@@ -115,7 +115,7 @@ def load_training_photographs(
         return None
     if config.use_landmarks and config.photograph_landmarks is None:
         raise ValueError("got use_landmarks without photograph_landmarks; name the file or switch use_landmarks off")
-    landmarks = Path(config.photograph_landmarks) if config.use_landmarks else None
+    landmarks = Path(config.photograph_landmarks) if config.use_landmarks and config.photograph_landmarks else None
     box_of = None if config.use_landmarks else lambda images: first_look_boxes(model, processor, images)
     return load_photographs(Path(config.photographs), landmarks, exclude=config.photograph_exclude, box_of=box_of)
 
