@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DATA ?= ../shared/data
+RECIPES := trainer/facegpt_trainer/recipes
 FLOOR := .venv-floor
 FLOOR_VERSIONS := transformers==5.17.0
 
@@ -47,11 +49,13 @@ check: .venv/test-installed ## style, types, who may import whom, structure of t
 	$(BIN)/lint-imports
 	$(BIN)/mlinter --no-progress modeling_facegpt
 
-train: .venv/test-installed ## train facegpt-nano from nothing, by its recipe
-	$(BIN)/python -m facegpt_trainer --config trainer/facegpt_trainer/recipes/nano.yaml
+train: .venv/test-installed ## train facegpt-nano from nothing, by its two recipes, into runs/
+	$(BIN)/facegpt train --config $(RECIPES)/nano_renders.yaml
+	$(BIN)/facegpt train --config $(RECIPES)/nano_photographs.yaml
 
-evaluate: .venv/test-installed ## print the figures that the README names
-	$(BIN)/facegpt evaluate morphable-model
-	$(BIN)/facegpt evaluate photographs
+evaluate: .venv/test-installed ## print the figures that the README names (DATA: folder of the evaluation data)
+	$(BIN)/facegpt evaluate morphable-model --data $(DATA)/morphable_models/ict_facekit/ict_facekit_light.npz
 	$(BIN)/facegpt evaluate renders
-	$(BIN)/facegpt evaluate presence
+	$(BIN)/facegpt evaluate presence --data $(DATA)/faces
+	$(BIN)/facegpt evaluate photographs --data $(DATA)/faces
+	$(BIN)/facegpt evaluate photographs --data $(DATA)/faces --everything

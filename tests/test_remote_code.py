@@ -19,6 +19,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
+import skimage
 import torch
 from facegpt_hub.publish_code import NANO_DIRECTORY, travelling_files, write_code_copy
 from PIL import Image
@@ -63,6 +65,16 @@ def _noise(path: Path) -> Image.Image:
     return image
 
 
+def _reconstruct_elsewhere(directory: Path, photograph: Path, scratch: Path) -> dict:
+    """What `CLEAN_PROCESS` answers."""
+    answer = scratch / "answer.pt"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(scratch / "modules")}
+    command = [sys.executable, "-I", "-c", CLEAN_PROCESS, str(directory), str(photograph), str(answer)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return torch.load(answer)
+
+
 def test_saved_code_loads_without_the_package_and_reconstructs_the_same(
     eager_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, tmp_path: Path
 ):
@@ -71,18 +83,21 @@ def test_saved_code_loads_without_the_package_and_reconstructs_the_same(
     eager_facegpt.save_pretrained(directory)
     processor.save_pretrained(directory)
     here = eager_facegpt.reconstruct([image], processor)[0]
-    arguments = [str(path) for path in (directory, tmp_path / "noise.png", tmp_path / "answer.pt")]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")}
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", CLEAN_PROCESS, *arguments], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    there = torch.load(tmp_path / "answer.pt")
+    there = _reconstruct_elsewhere(directory, tmp_path / "noise.png", tmp_path)
     assert there["names"] == ["FaceGPTConfig", "FaceGPTProcessor", "FaceGPTForConditionalGeneration"]
     assert len(here.probability) == eager_facegpt.config.max_faces
     for result in there["results"]:
         for ours, theirs in zip([*here.parameters, here.probability], result, strict=True):
             torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif(not (NANO_DIRECTORY / "model.safetensors").is_file(), reason="no weights in hub/facegpt-nano")
+def test_published_checkpoint_finds_the_face_without_the_package(tmp_path: Path):
+    Image.fromarray(skimage.data.astronaut()).save(tmp_path / "astronaut.png")
+    there = _reconstruct_elsewhere(NANO_DIRECTORY, tmp_path / "astronaut.png", tmp_path)
+    for result in there["results"]:
+        probability = result[-1]
+        assert len(probability) == 1 and probability[0] > 0.5
 
 
 def test_saving_writes_the_travelling_files(facegpt: FaceGPTForConditionalGeneration, tmp_path: Path):
