@@ -1,0 +1,95 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The pinhole camera, and crops of its picture. Axes are OpenCV's: x right, y down, z forward.
+
+Pixel (row r, column c) has its centre at (c + 0.5, r + 0.5), so a picture of width W spans x from 0 to W.
+"""
+
+from typing import NamedTuple
+
+import torch
+from kornia.geometry.camera import project_points, unproject_points
+from torch import Tensor
+
+from .rotations import rotation_6d_to_matrix
+
+
+class Camera(NamedTuple):
+    """One pinhole camera with square pixels per face."""
+
+    focal: Tensor  # (N,) pixels
+    principal_point: Tensor  # (N, 2) pixels, x and y
+
+
+def default_focal(width: int, height: int) -> float:
+    """The focal length in pixels that is assumed where a picture does not tell its own."""
+    return 1.2 * max(width, height)
+
+
+def place_in_camera(vertices: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:
+    """Model space to camera space.
+
+    Args:
+        vertices (`torch.Tensor` of shape `(N, V, 3)`): model space, metres.
+        rotation (`torch.Tensor` of shape `(N, 6)`): model space to the camera frame with y up and z to the viewer.
+        translation (`torch.Tensor` of shape `(N, 3)`): the model's origin in camera space, metres.
+
+    Returns:
+        `torch.Tensor` of shape `(N, V, 3)`: camera space, metres.
+    """
+    up_to_down = rotation.new_tensor([[1.0], [-1.0], [-1.0]])
+    matrix = up_to_down * rotation_6d_to_matrix(rotation)  # (N, 3, 3)
+    return vertices @ matrix.mT + translation[..., None, :]
+
+
+def camera_matrix(camera: Camera) -> Tensor:
+    """The intrinsics K `(N, 3, 3)`, which take camera-space points to homogeneous pixels."""
+    zero, one = torch.zeros_like(camera.focal), torch.ones_like(camera.focal)
+    x, y = camera.principal_point.unbind(-1)
+    rows = (camera.focal, zero, x, zero, camera.focal, y, zero, zero, one)
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+
+
+def project(points: Tensor, camera: Camera) -> Tensor:
+    """Pixel positions `(N, V, 2)` of camera-space points `(N, V, 3)`. Points with z <= 0 have none: keep them out."""
+    return project_points(points, camera_matrix(camera)[:, None])
+
+
+def unproject(pixels: Tensor, depth: Tensor, camera: Camera) -> Tensor:
+    """Camera-space points `(N, V, 3)` at pixel positions `(N, V, 2)` and depths `(N, V, 1)` along the z axis."""
+    return unproject_points(pixels, depth, camera_matrix(camera)[:, None])
+
+
+def crop_camera(camera: Camera, affine: Tensor) -> Camera:
+    """The camera of a crop, whose pixels are `scale * pixel + offset` of the whole picture's.
+
+    Args:
+        camera (`Camera`): of the whole picture.
+        affine (`torch.Tensor` of shape `(N, 3)`): scale, then offset in x and y in pixels of the crop.
+    """
+    return Camera(
+        focal=camera.focal * affine[:, 0],
+        principal_point=camera.principal_point * affine[:, :1] + affine[:, 1:],
+    )
+
+
+def apply_affine(points: Tensor, affine: Tensor) -> Tensor:
+    """Pixel positions `(N, V, 2)` of the whole picture in the crop that `affine (N, 3)` makes."""
+    return points * affine[:, None, :1] + affine[:, None, 1:]
+
+
+def invert_affine(affine: Tensor) -> Tensor:
+    """The map `(N, 3)` from a crop back to the whole picture."""
+    scale, offset = affine[:, :1], affine[:, 1:]
+    return torch.cat((1 / scale, -offset / scale), dim=-1)

@@ -1,0 +1,153 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Configurations of the morphable model and of FaceGPT."""
+
+from dataclasses import field
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.utils.auto_docstring import auto_docstring
+
+# Where a saved model's code copy has the classes, for loading without this package installed.
+AUTO_MAP = {
+    "AutoConfig": "configuration_facegpt.FaceGPTConfig",
+    "AutoModel": "modeling_facegpt.FaceGPTForConditionalGeneration",
+    "AutoModelForImageTextToText": "modeling_facegpt.FaceGPTForConditionalGeneration",
+    "AutoProcessor": "processing_facegpt.FaceGPTProcessor",
+}
+
+
+@auto_docstring(
+    custom_intro="Sizes and names of a 3D morphable face model; its numbers are buffers of `MorphableModel`."
+)
+@strict
+class MorphableModelConfig(PreTrainedConfig):
+    r"""
+    face_model_id (`str`, *optional*, defaults to `"facegpt/anny-head"`):
+        Name of the 3DMM, written into every result.
+    num_vertices (`int`, *optional*, defaults to 5027):
+        Vertices of the mesh.
+    num_triangles (`int`, *optional*, defaults to 9880):
+        Triangles of the mesh.
+    num_uv_coordinates (`int`, *optional*, defaults to 5244):
+        Size of the texture map's own vertex list (seams duplicate vertices).
+    num_identity (`int`, *optional*, defaults to 120):
+        Number of identity coefficients.
+    num_albedo (`int`, *optional*, defaults to 32):
+        Number of albedo coefficients.
+    num_expression (`int`, *optional*, defaults to 52):
+        Number of expression coefficients.
+    expression_names (`list[str]`, *optional*):
+        One name per expression coefficient, ARKit's where they apply.
+    expression_range (`"unit"` or `"free"`, *optional*, defaults to `"unit"`):
+        Activations in [0, 1], or coefficients ~ N(0, 1).
+    albedo_space (`"log"` or `"linear"`, *optional*, defaults to `"log"`):
+        Whether mean and basis add up to log reflectance or to reflectance.
+    num_eyes (`int`, *optional*, defaults to 2):
+        2 where the eyeballs turn, else 0.
+    num_eyeball_vertices (`int`, *optional*, defaults to 201):
+        Vertices of one eyeball, where there are eyes.
+    region_names (`list[str]`, *optional*):
+        One name per region mask.
+    direction_names (`list[str]`, *optional*):
+        One name per named shape direction.
+    licence (`str`, *optional*, defaults to `"CC0-1.0"`):
+        Licence of the data, written into every result.
+    """
+
+    model_type = "facegpt_morphable_model"
+
+    face_model_id: str = "facegpt/anny-head"
+    num_vertices: int = 5027
+    num_triangles: int = 9880
+    num_uv_coordinates: int = 5244
+    num_identity: int = 120
+    num_albedo: int = 32
+    num_expression: int = 52
+    expression_names: list[str] = field(default_factory=list)
+    expression_range: Literal["unit", "free"] = "unit"
+    albedo_space: Literal["log", "linear"] = "log"
+    num_eyes: int = 2
+    num_eyeball_vertices: int = 201
+    region_names: list[str] = field(default_factory=list)
+    direction_names: list[str] = field(default_factory=list)
+    licence: str = "CC0-1.0"
+
+    def __post_init__(self, **kwargs: Any):
+        self.expression_names = self.expression_names or [f"expression_{i}" for i in range(self.num_expression)]
+        if len(self.expression_names) != self.num_expression:
+            raise ValueError(
+                f"got {len(self.expression_names)} expression_names for num_expression={self.num_expression}; "
+                "give one name per expression coefficient"
+            )
+        super().__post_init__(**kwargs)
+
+
+@auto_docstring(custom_intro="A vision-language model, a morphable face model, and the head between them.")
+@strict
+class FaceGPTConfig(PreTrainedConfig):
+    r"""
+    vlm_config (`PreTrainedConfig` or `dict`, *optional*):
+        Any model behind `AutoModelForImageTextToText`.
+    face_model_config (`MorphableModelConfig` or `dict`, *optional*):
+        The 3DMM.
+    face_token_id (`int`, *optional*, defaults to 0):
+        Id of `<FACE>`.
+    end_token_id (`int`, *optional*, defaults to 0):
+        Id of the token that ends a list of faces.
+    face_head_hidden_size (`int`, *optional*, defaults to 1024):
+        Width of the face head's hidden layer.
+    render_size (`int`, *optional*, defaults to 112):
+        Side in pixels of the square picture in which a face is rendered and compared.
+    max_faces (`int`, *optional*, defaults to 8):
+        Slots that one look at a picture fills.
+    loss_weights (`dict[str, float]`, *optional*):
+        Weight of each named loss term; terms without a weight count zero.
+    auto_map (`dict[str, str]`, *optional*):
+        Auto class to module and class in the code that is saved beside the weights.
+    """
+
+    model_type = "facegpt"
+    # The base class computes this where a class does not say it; both of our kinds of configuration are fixed.
+    sub_configs = {"vlm_config": AutoConfig, "face_model_config": MorphableModelConfig}  # pyright: ignore
+
+    # A dict or None becomes a PreTrainedConfig at once; what reads them afterwards need not ask.
+    vlm_config: Any = None
+    face_model_config: Any = None
+    face_token_id: int = 0
+    end_token_id: int = 0
+    face_head_hidden_size: int = 1024
+    render_size: int = 112
+    max_faces: int = 8
+    loss_weights: dict[str, float] = field(default_factory=dict)
+    tie_word_embeddings: bool = False
+    auto_map: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self, **kwargs: Any):
+        if self.vlm_config is None:
+            self.vlm_config = {"model_type": "llava"}
+        if isinstance(self.vlm_config, dict):
+            settings = dict(self.vlm_config)
+            self.vlm_config = AutoConfig.for_model(settings.pop("model_type", "llava"), **settings)
+        if self.face_model_config is None:
+            self.face_model_config = {}
+        if isinstance(self.face_model_config, dict):
+            self.face_model_config = MorphableModelConfig(**self.face_model_config)
+        self.auto_map = {**AUTO_MAP, **self.auto_map}
+        self.tie_word_embeddings = self.get_text_config().tie_word_embeddings
+        super().__post_init__(**kwargs)
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
+        return self.vlm_config.get_text_config(decoder=decoder, encoder=encoder)

@@ -1,0 +1,42 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Convolutional vision towers under language models that read sequences.
+
+LLaVA takes the hidden states of its vision tower as `(B, tokens, hidden)`. A ResNet gives maps `(B, hidden, H, W)`; it
+learns from tens of thousands of pictures where a vision transformer, trained from nothing, wants millions.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import ResNetModel
+
+
+def read_maps_as_tokens(model: nn.Module) -> None:
+    """Let every ResNet inside `model` answer with sequences, row by row of its maps. Other towers are left alone."""
+    for module in model.modules():
+        if isinstance(module, ResNetModel):
+            module.register_forward_hook(_flatten_maps)
+
+
+def _flatten_maps(module: nn.Module, inputs: Any, outputs: Any) -> Any:
+    outputs.last_hidden_state = _flatten(outputs.last_hidden_state)
+    if outputs.hidden_states is not None:
+        outputs.hidden_states = tuple(_flatten(state) for state in outputs.hidden_states)
+    return outputs
+
+
+def _flatten(state: Tensor) -> Tensor:
+    """`(B, hidden, H, W)` to `(B, H * W, hidden)`; sequences stay."""
+    return state.flatten(2).transpose(1, 2) if state.ndim == 4 else state

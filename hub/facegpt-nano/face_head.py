@@ -1,0 +1,169 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The face head: a hidden state of the language model becomes the parameters of a face, and how sure each one is.
+
+The head speaks *codes*: one number per parameter, about N(0, 1) over faces in pictures, so that one loss weight and
+one log-variance serve them all. `decode` turns codes into `FaceParameters` in the camera of the picture, `encode` is
+its inverse. Position and size are coded as seen in the picture (where, how large), not in metres, and rotation is
+relative to the ray to the face (allocentric; Kundu et al. 2018, "3D-RCNN"): a crop of a face then looks like its codes
+wherever in the photograph it was cut from.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from .configuration_facegpt import FaceGPTConfig, MorphableModelConfig
+from .face_parameters import FaceParameters, parameter_sizes, parameters_to_vector, vector_to_parameters
+from .rotations import matrix_to_rotation_6d, rotation_6d_to_matrix, rotation_between
+
+HEAD_SIZE = 0.2  # metres; a face of this size as seen in the picture is the unit of apparent size
+TYPICAL_APPARENT_SIZE = 0.5  # of the picture's side
+POSITION_SCALE = 0.15  # standard deviation of the position, in picture sides
+LOG_SIZE_SCALE = 0.5  # standard deviation of the logarithm of the apparent size
+LOG_FOCAL_SCALE = 0.2
+GAZE_SCALE = 0.2  # radians
+ROTATION_SCALE = 0.3
+EXPRESSION_SCALE = 0.25
+LIGHT_MEAN = 2.5  # constant band of a common light; a white sky of radiance 1 has sqrt(4 pi) = 3.54
+LIGHT_SCALE = 0.7
+MINIMUM_LOG_VARIANCE, MAXIMUM_LOG_VARIANCE = -10.0, 4.0
+
+
+class FaceHead(nn.Module):
+    """Two-layer perceptron from a hidden state to the code of a face and the log-variance of each of its numbers."""
+
+    def __init__(self, config: FaceGPTConfig, hidden_size: int):
+        super().__init__()
+        self.code_size = sum(parameter_sizes(config.face_model_config))
+        self.norm = nn.LayerNorm(hidden_size)
+        self.hidden = nn.Linear(hidden_size, config.face_head_hidden_size)
+        self.activation = nn.GELU()
+        self.output = nn.Linear(config.face_head_hidden_size, 2 * self.code_size)
+
+    def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes of faces and their log-variances.
+
+        Args:
+            hidden_states (`torch.Tensor` of shape `(N, D)`): the states that predict `<FACE>`.
+
+        Returns:
+            Two `torch.Tensor` of shape `(N, P)`: mean code, log-variance of the code.
+        """
+        output = self.output(self.activation(self.hidden(self.norm(hidden_states))))
+        code, log_variance = output.split(self.code_size, dim=-1)
+        return code, log_variance.clamp(MINIMUM_LOG_VARIANCE, MAXIMUM_LOG_VARIANCE)
+
+
+def decode(code: Tensor, picture_cameras: Tensor, config: MorphableModelConfig) -> FaceParameters:
+    """Face parameters of codes.
+
+    Args:
+        code (`torch.Tensor` of shape `(N, P)`): what the head says.
+        picture_cameras (`torch.Tensor` of shape `(N, 3)`): focal length and principal point (x, y) of the picture in
+            which the face is seen, in units of the picture's side.
+        config (`MorphableModelConfig`): the 3DMM.
+    """
+    raw = vector_to_parameters(code, config)
+    log_focal = (LOG_FOCAL_SCALE * raw.log_focal).clamp(-1.0, 1.0)
+    translation = _place(raw.translation, picture_cameras, log_focal)
+    rotation = rotation_6d_to_matrix(ROTATION_SCALE * raw.rotation + _identity_rotation(code))
+    return FaceParameters(
+        identity=raw.identity,
+        albedo=raw.albedo,
+        expression=_clamp_to_range(EXPRESSION_SCALE * raw.expression) if _has_range(config) else raw.expression,
+        light=LIGHT_SCALE * raw.light + _light_mean(code),
+        rotation=matrix_to_rotation_6d(_viewing_rotation(translation) @ rotation),
+        translation=translation,
+        log_focal=log_focal,
+        gaze=GAZE_SCALE * raw.gaze,
+    )
+
+
+def encode(parameters: FaceParameters, picture_cameras: Tensor, config: MorphableModelConfig) -> Tensor:
+    """The code `(N, P)` of face parameters as seen by `picture_cameras` `(N, 3)`: inverse of `decode`."""
+    focal = picture_cameras[:, :1] * parameters.log_focal.exp()
+    depth = parameters.translation[:, 2:]
+    position = picture_cameras[:, 1:] + focal * parameters.translation[:, :2] / depth
+    log_size = (focal * HEAD_SIZE / depth / TYPICAL_APPARENT_SIZE).log()
+    rotation = rotation_6d_to_matrix(parameters.rotation)
+    allocentric = matrix_to_rotation_6d(_viewing_rotation(parameters.translation).transpose(-1, -2) @ rotation)
+    raw = FaceParameters(
+        identity=parameters.identity,
+        albedo=parameters.albedo,
+        expression=parameters.expression / EXPRESSION_SCALE if _has_range(config) else parameters.expression,
+        light=(parameters.light - _light_mean(parameters.light)) / LIGHT_SCALE,
+        rotation=(allocentric - _identity_rotation(allocentric)) / ROTATION_SCALE,
+        translation=torch.cat(((position - 0.5) / POSITION_SCALE, log_size / LOG_SIZE_SCALE), dim=-1),
+        log_focal=parameters.log_focal / LOG_FOCAL_SCALE,
+        gaze=parameters.gaze / GAZE_SCALE,
+    )
+    return parameters_to_vector(raw)
+
+
+def parameter_standard_deviation(
+    log_variance: Tensor, parameters: FaceParameters, picture_cameras: Tensor, config: MorphableModelConfig
+) -> FaceParameters:
+    """Standard deviation of each parameter in its own unit, from the log-variance `(N, P)` of the code.
+
+    First order: the position's and the size's uncertainties are carried to metres at the face's depth.
+    """
+    raw = vector_to_parameters((0.5 * log_variance).exp(), config)
+    depth = parameters.translation[:, 2:]
+    focal = picture_cameras[:, :1] * parameters.log_focal.exp()
+    across = POSITION_SCALE * raw.translation[:, :2] * depth / focal
+    return FaceParameters(
+        identity=raw.identity,
+        albedo=raw.albedo,
+        expression=EXPRESSION_SCALE * raw.expression if _has_range(config) else raw.expression,
+        light=LIGHT_SCALE * raw.light,
+        rotation=ROTATION_SCALE * raw.rotation,
+        translation=torch.cat((across, LOG_SIZE_SCALE * raw.translation[:, 2:] * depth), dim=-1),
+        log_focal=LOG_FOCAL_SCALE * raw.log_focal,
+        gaze=GAZE_SCALE * raw.gaze,
+    )
+
+
+def _place(raw: Tensor, picture_cameras: Tensor, log_focal: Tensor) -> Tensor:
+    """Translation in metres `(N, 3)` of where and how large the face is seen."""
+    focal = picture_cameras[:, :1] * log_focal.exp()
+    # Outside these bounds a head would be behind the camera or smaller than a pixel: no picture shows that.
+    log_size = (LOG_SIZE_SCALE * raw[:, 2:]).clamp(-4.0, 2.0)
+    depth = focal * HEAD_SIZE / (TYPICAL_APPARENT_SIZE * log_size.exp())
+    position = 0.5 + POSITION_SCALE * raw[:, :2]
+    return torch.cat(((position - picture_cameras[:, 1:]) * depth / focal, depth), dim=-1)
+
+
+def _viewing_rotation(translation: Tensor) -> Tensor:
+    """The rotation `(N, 3, 3)` that turns the viewer's axis to the ray from the face to the camera."""
+    flip = translation.new_tensor([-1.0, 1.0, 1.0])
+    towards_camera = torch.nn.functional.normalize(translation * flip, dim=-1)
+    axis = translation.new_tensor([0.0, 0.0, 1.0]).expand_as(towards_camera)
+    return rotation_between(axis, towards_camera)
+
+
+def _clamp_to_range(expression: Tensor) -> Tensor:
+    return expression.clamp(0.0, 1.0)
+
+
+def _has_range(config: MorphableModelConfig) -> bool:
+    return config.expression_range == "unit"
+
+
+def _identity_rotation(like: Tensor) -> Tensor:
+    return like.new_tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+
+
+def _light_mean(like: Tensor) -> Tensor:
+    """White light from everywhere: the constant band of the three colours."""
+    return torch.cat((like.new_full((3,), LIGHT_MEAN), like.new_zeros(24)))

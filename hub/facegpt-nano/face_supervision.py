@@ -1,0 +1,178 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""How faces are supervised: which targets there are, and the loss terms that each kind of target gives.
+
+True parameters (of renders), landmarks (of photographs, by a machine) and the photograph itself can be mixed within a
+batch: NaN says that a target is not known for a face. Every term is averaged per face first, then over the faces that
+have it, so that a large face counts no more than a small one.
+"""
+
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from .camera import Camera, place_in_camera, project
+from .face_head import encode
+from .face_parameters import FaceParameters, select_faces, vector_to_parameters
+from .losses import (
+    code_likelihood_loss,
+    code_loss,
+    inlier_weight,
+    light_colour_loss,
+    photometric_loss,
+    point_loss,
+    prior_loss,
+)
+from .mesh import Mesh
+from .morphable_model import MorphableModel
+from .reconstruction import true_camera
+from .renderer import render_mesh
+
+DEFAULT_CAMERA = (1.2, 0.5, 0.5)
+MILLIMETRES_OF_SHAPE_UNIT = 5.0  # a shape error of this size counts one
+SUPERVISED_LANDMARKS = "468"
+SMALLEST_FACE = 0.1  # of the picture's side; smaller ones would drown the others in relative errors
+
+
+class FaceTargets(NamedTuple):
+    """What is known about the N faces of a batch; shapes as in `FaceGPTForConditionalGeneration.forward`."""
+
+    picture_cameras: Tensor | None  # (N, 3)
+    parameters: Tensor | None  # (N, P)
+    landmarks: Tensor | None  # (N, 468, 2)
+    images: Tensor | None  # (N, 3, S, S)
+
+    def checked(self, faces: int, like: Tensor) -> "FaceTargets":
+        """The same with a camera for each of `faces`; raises `ValueError` where numbers differ."""
+        for name, value in zip(self._fields, self, strict=True):
+            if value is not None and value.shape[0] != faces:
+                raise ValueError(
+                    f"got {value.shape[0]} rows of face {name} for {faces} <FACE> tokens in the answers; "
+                    "give one row per <FACE>, in reading order"
+                )
+        if self.picture_cameras is not None:
+            return self._replace(picture_cameras=self.picture_cameras.float())
+        return self._replace(picture_cameras=like.new_tensor(DEFAULT_CAMERA, dtype=torch.float32).expand(faces, 3))
+
+
+def face_loss_terms(
+    face_model: MorphableModel,
+    code: Tensor,
+    log_variance: Tensor,
+    parameters: FaceParameters,
+    targets: FaceTargets,
+    render_size: int,
+) -> dict[str, Tensor]:
+    """Each loss term by name, averaged over the faces that have its target; none where there are no targets."""
+    if targets.parameters is None and targets.landmarks is None and targets.images is None:
+        return {}
+    cameras = Camera(targets.picture_cameras[:, 0], targets.picture_cameras[:, 1:])
+    mesh = face_model(parameters)
+    terms = {"prior_" + name: group for name, group in _by_group(prior_loss(code), face_model).items()}
+    terms["light_colour"] = light_colour_loss(parameters.light).mean()
+    if targets.parameters is not None:
+        terms |= _label_terms(face_model, code, log_variance, parameters, mesh, targets, cameras)
+    if targets.landmarks is not None:
+        points = _landmarks_in_picture(face_model, mesh.vertices, parameters, cameras)
+        terms["landmarks"] = _relative_point_loss(points, targets.landmarks)
+    if targets.images is not None:
+        terms["photometric"] = _photometric_term(face_model, mesh, parameters, targets, cameras, render_size)
+    return terms
+
+
+def weighted_sum(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    """The one place where loss terms are weighted and summed. Terms without a weight count zero."""
+    return torch.stack([weights.get(name, 0.0) * term for name, term in terms.items()]).sum()
+
+
+def _label_terms(
+    face_model: MorphableModel,
+    code: Tensor,
+    log_variance: Tensor,
+    parameters: FaceParameters,
+    mesh: Mesh,
+    targets: FaceTargets,
+    cameras: Camera,
+) -> dict[str, Tensor]:
+    known = targets.parameters.isfinite().all(-1)
+    index = known.nonzero()[:, 0]
+    true = vector_to_parameters(targets.parameters[index].float(), face_model.config)
+    chosen = Camera(cameras.focal[index], cameras.principal_point[index])
+    with torch.no_grad():
+        true_vertices = face_model(true).vertices
+        true_points = _landmarks_in_picture(face_model, true_vertices, true, chosen)
+        true_code = encode(true, targets.picture_cameras[index], face_model.config)
+    vertices = mesh.vertices[index]
+    points = _landmarks_in_picture(face_model, vertices, select_faces(parameters, index), chosen)
+    region = face_model.region("face") > 0
+    errors = point_loss(vertices[:, region], true_vertices[:, region])
+    groups = _by_group(code_loss(code[index], true_code), face_model)
+    terms = {"code_" + name: group for name, group in groups.items()}
+    terms["code_likelihood"] = _mean(code_likelihood_loss(code[index], log_variance[index], true_code))
+    terms["label_shape"] = _mean(errors) * 1000 / MILLIMETRES_OF_SHAPE_UNIT
+    terms["label_landmarks"] = _relative_point_loss(points, true_points)
+    return terms
+
+
+def _photometric_term(
+    face_model: MorphableModel,
+    mesh: Mesh,
+    parameters: FaceParameters,
+    targets: FaceTargets,
+    cameras: Camera,
+    render_size: int,
+) -> Tensor:
+    """Mean over the face's pixels of the difference to the photograph, outliers trusted less.
+
+    The mask is detached: else the mesh would shrink away from pixels that are hard to explain.
+    """
+    index = targets.images.isfinite().flatten(1).all(1).nonzero()[:, 0]
+    camera = Camera(cameras.focal[index] * render_size, cameras.principal_point[index] * render_size)
+    chosen = Mesh(mesh.vertices[index], mesh.albedo[index], mesh.triangles)
+    region = face_model.region("face")[None, :, None]
+    render = render_mesh(
+        chosen, select_faces(parameters, index), camera, (render_size, render_size), attributes=region
+    )
+    residual = photometric_loss(render.image, targets.images[index])
+    mask = render.mask.detach() * cast(Tensor, render.attributes).detach()
+    weight = mask * inlier_weight(residual, mask)
+    return _mean((weight * residual).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1.0))
+
+
+def _landmarks_in_picture(
+    face_model: MorphableModel, vertices: Tensor, parameters: FaceParameters, cameras: Camera
+) -> Tensor:
+    """Projected landmarks `(N, 468, 2)` in units of the picture's side."""
+    points = face_model.landmarks(vertices, SUPERVISED_LANDMARKS)
+    placed = place_in_camera(points, parameters.rotation, parameters.translation)
+    return project(placed, true_camera(parameters, cameras))
+
+
+def _relative_point_loss(points: Tensor, target: Tensor) -> Tensor:
+    """Mean distance over the size of the face, averaged over the faces whose landmarks are known."""
+    known = target.isfinite().flatten(1).all(1)
+    filled = torch.where(known[:, None, None], target, points.detach())
+    size = (filled.amax(1) - filled.amin(1)).prod(-1).sqrt().clamp(min=SMALLEST_FACE)
+    return (point_loss(points, target).mean(1) / size).sum() / known.sum().clamp(min=1)
+
+
+def _by_group(values: Tensor, face_model: MorphableModel) -> dict[str, Tensor]:
+    groups = vector_to_parameters(values, face_model.config)
+    return {name: _mean(group) for name, group in zip(groups._fields, groups, strict=True)}
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Mean that is zero, with a zero gradient, over nothing."""
+    return values.sum() / max(values.numel(), 1)

@@ -1,0 +1,259 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The 3D morphable face model (3DMM): coefficients to a mesh with colours.
+
+A point of the mesh is `template + identity @ identity_basis + expression @ expression_basis`, then the eyeballs turn
+about their centres. Reflectance is `exp(albedo_mean + albedo @ albedo_basis)`: pigments absorb light, so they add up
+in log space (Beer-Lambert).
+"""
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers import initialization as init
+
+from .configuration_facegpt import MorphableModelConfig
+from .face_parameters import FaceParameters
+from .mesh import Mesh
+from .rotations import yaw_pitch_roll_to_matrix
+
+LANDMARK_KINDS = {"68": 68, "468": 468, "7": 7}
+# Large bases lose nothing that a picture shows at half precision: below 0.05 mm and 0.1 % of reflectance.
+HALF_PRECISION_BUFFERS = (
+    "identity_basis",
+    "expression_basis",
+    "albedo_mean",
+    "albedo_basis",
+    "region_masks",
+    "shape_directions",
+)
+
+
+class MorphableModel(PreTrainedModel):
+    """A 3D morphable face model as buffers, nothing of it trainable.
+
+    Args:
+        config (`MorphableModelConfig`): sizes and names.
+    """
+
+    config_class = MorphableModelConfig
+    config: MorphableModelConfig
+    base_model_prefix = "face_model"
+    main_input_name = "parameters"
+    # Millimetres on a head 0.2 m wide need float32, whatever the rest of a larger model runs in.
+    _keep_in_fp32_modules_strict = [
+        *HALF_PRECISION_BUFFERS,
+        "template",
+        "uv_coordinates",
+        "eye_centre",
+        "barycentrics",
+    ]
+
+    template: Tensor  # (V, 3) metres
+    identity_basis: Tensor  # (num_identity, V, 3)
+    expression_basis: Tensor  # (num_expression, V, 3)
+    albedo_mean: Tensor  # (V, 3)
+    albedo_basis: Tensor  # (num_albedo, V, 3)
+    triangles: Tensor  # (F, 3) int64
+    uv_coordinates: Tensor  # (V_uv, 2)
+    uv_triangles: Tensor  # (F, 3) int64
+    region_masks: Tensor  # (R, V)
+    shape_directions: Tensor  # (D, num_identity)
+    eye_centres: Tensor  # (num_eyes, 3)
+    eye_centre_basis: Tensor  # (num_identity, num_eyes, 3)
+    eyeball_vertices: Tensor  # (num_eyes, E) int64
+
+    def __init__(self, config: MorphableModelConfig):
+        super().__init__(config)
+        regions, directions = config.region_names or [], config.direction_names or []
+        vertices, triangles = config.num_vertices, config.num_triangles
+        shapes = {
+            "template": (vertices, 3),
+            "identity_basis": (config.num_identity, vertices, 3),
+            "expression_basis": (config.num_expression, vertices, 3),
+            "albedo_mean": (vertices, 3),
+            "albedo_basis": (config.num_albedo, vertices, 3),
+            "uv_coordinates": (config.num_uv_coordinates, 2),
+            "region_masks": (len(regions), vertices),
+            "shape_directions": (len(directions), config.num_identity),
+            "eye_centres": (config.num_eyes, 3),
+            "eye_centre_basis": (config.num_identity, config.num_eyes, 3),
+        }
+        for name, shape in shapes.items():
+            self.register_buffer(name, torch.empty(shape))
+        indices = {
+            "triangles": (triangles, 3),
+            "uv_triangles": (triangles, 3),
+            "eyeball_vertices": (config.num_eyes, config.num_eyeball_vertices),
+        }
+        for name, shape in indices.items():
+            self.register_buffer(name, torch.empty(shape, dtype=torch.int64))
+        for kind, count in LANDMARK_KINDS.items():
+            self.register_buffer(f"landmarks_{kind}_triangles", torch.empty(count, dtype=torch.int64))
+            self.register_buffer(f"landmarks_{kind}_barycentrics", torch.empty(count, 3))
+        self.post_init()
+
+    # The base class asks the parameters for both, and there are only buffers here.
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.template.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.template.device
+
+    @torch.no_grad()
+    def _init_weights(self, module: torch.nn.Module):
+        """A ball with smooth deterministic bases: not a face, but a mesh that every later step can work with."""
+        if not isinstance(module, MorphableModel):
+            return
+        for name, value in _placeholder_buffers(module.config).items():
+            init.copy_(module.get_buffer(name), value.to(module.get_buffer(name)))
+
+    def forward(self, parameters: FaceParameters) -> Mesh:
+        """Faces in model space: no head pose, no camera.
+
+        Args:
+            parameters (`FaceParameters`): N faces; identity, expression, albedo and gaze are used.
+
+        Returns:
+            `Mesh` of N faces.
+        """
+        vertices = self.neutral(parameters.identity)
+        if self.config.num_expression:
+            vertices = vertices + _combine(parameters.expression, self.expression_basis)
+        if self.config.num_eyes:
+            vertices = self.turn_eyes(vertices, parameters.identity, parameters.gaze)
+        return Mesh(vertices=vertices, albedo=self.albedo(parameters.albedo), triangles=self.triangles)
+
+    def neutral(self, identity: Tensor) -> Tensor:
+        """Vertices `(N, V, 3)` of faces without expression that look straight ahead.
+
+        Args:
+            identity (`torch.Tensor` of shape `(N, num_identity)`): coefficients, each ~ N(0, 1) over people.
+        """
+        return self.template + _combine(identity, self.identity_basis)
+
+    def albedo(self, albedo: Tensor) -> Tensor:
+        """Linear RGB reflectance `(N, V, 3)` in [0, 1] of coefficients `(N, num_albedo)`."""
+        values = self.albedo_mean + _combine(albedo, self.albedo_basis)
+        if self.config.albedo_space == "log":
+            values = values.exp()
+        return values.clamp(0.0, 1.0)
+
+    def turn_eyes(self, vertices: Tensor, identity: Tensor, gaze: Tensor) -> Tensor:
+        """Rotate each eyeball about its centre; signs as for the head: yaw to the subject's left, pitch up.
+
+        Args:
+            vertices (`torch.Tensor` of shape `(N, V, 3)`): in model space, eyes looking straight ahead.
+            identity (`torch.Tensor` of shape `(N, num_identity)`): they say where the centres are.
+            gaze (`torch.Tensor` of shape `(N, 2 * num_eyes)`): yaw, pitch in radians, subject's left eye first.
+        """
+        angles = gaze.unflatten(-1, (self.config.num_eyes, 2))
+        yaw, pitch = angles.unbind(-1)
+        rotation = yaw_pitch_roll_to_matrix(yaw, pitch, torch.zeros_like(yaw))  # (N, eyes, 3, 3)
+        centres = (self.eye_centres + _combine(identity, self.eye_centre_basis)).unsqueeze(2)  # (N, eyes, 1, 3)
+        turned = (vertices[:, self.eyeball_vertices] - centres) @ rotation.transpose(-1, -2) + centres
+        return vertices.index_copy(1, self.eyeball_vertices.flatten(), turned.flatten(1, 2))
+
+    def landmarks(self, vertices: Tensor, kind: str = "68") -> Tensor:
+        """Landmarks on the surface.
+
+        Args:
+            vertices (`torch.Tensor` of shape `(N, V, C)`): positions in any space, or any other vertex attribute.
+            kind (`"68"`, `"468"` or `"7"`): iBUG's, MediaPipe's, or those of the NoW benchmark.
+
+        Returns:
+            `torch.Tensor` of shape `(N, L, C)`.
+        """
+        if kind not in LANDMARK_KINDS:
+            raise ValueError(
+                f"got landmarks of kind {kind!r}, but there are {list(LANDMARK_KINDS)}; choose one of them"
+            )
+        corners = self.triangles[self.get_buffer(f"landmarks_{kind}_triangles")]  # (L, 3)
+        weights = self.get_buffer(f"landmarks_{kind}_barycentrics")  # (L, 3)
+        return (vertices[:, corners] * weights.unsqueeze(-1)).sum(2)
+
+    def region(self, name: str) -> Tensor:
+        """Mask `(V,)` in [0, 1] of a region named in `config.region_names`."""
+        names = self.config.region_names or []
+        if name not in names:
+            raise ValueError(f"got region {name!r}, but this 3DMM has {names}; choose one of them")
+        return self.region_masks[names.index(name)]
+
+    def direction(self, name: str) -> Tensor:
+        """Change of the identity coefficients `(num_identity,)` that moves a named slider from 0 to 1."""
+        names = self.config.direction_names or []
+        if name not in names:
+            raise ValueError(f"got shape direction {name!r}, which this 3DMM lacks; see config.direction_names")
+        return self.shape_directions[names.index(name)]
+
+
+def save_morphable_model(model: MorphableModel, directory: str | Path) -> None:
+    """Write `config.json` and `model.safetensors`, the large bases at half precision.
+
+    `MorphableModel.from_pretrained(directory)` gives float32 buffers back.
+    """
+    state = {
+        name: value.half() if name in HALF_PRECISION_BUFFERS else value for name, value in model.state_dict().items()
+    }
+    model.save_pretrained(directory, state_dict=state)
+
+
+def _combine(coefficients: Tensor, basis: Tensor) -> Tensor:
+    """`(N, K)` times `(K, ..., 3)` as one matrix product -> `(N, ..., 3)`."""
+    return (coefficients @ basis.flatten(1)).unflatten(-1, basis.shape[1:])
+
+
+def _placeholder_buffers(config: MorphableModelConfig) -> dict[str, Tensor]:
+    vertices, triangles = config.num_vertices, config.num_triangles
+    eyeballs = (config.num_eyes, config.num_eyeball_vertices)
+    corners = torch.arange(triangles)[:, None] + torch.arange(3)
+    buffers = {
+        "template": 0.1 * _fibonacci_sphere(vertices),
+        "identity_basis": 1e-3 * _waves(config.num_identity, vertices),
+        "expression_basis": 1e-3 * _waves(config.num_expression, vertices),
+        "albedo_mean": torch.full((vertices, 3), -1.0 if config.albedo_space == "log" else 0.4),
+        "albedo_basis": 1e-1 * _waves(config.num_albedo, vertices),
+        "uv_coordinates": torch.zeros(config.num_uv_coordinates, 2),
+        "region_masks": torch.ones(len(config.region_names or []), vertices),
+        "shape_directions": torch.zeros(len(config.direction_names or []), config.num_identity),
+        "eye_centres": torch.zeros(config.num_eyes, 3),
+        "eye_centre_basis": torch.zeros(config.num_identity, config.num_eyes, 3),
+        "triangles": corners % vertices,
+        "uv_triangles": corners % max(config.num_uv_coordinates, 1),
+        "eyeball_vertices": torch.arange(eyeballs[0] * eyeballs[1]).reshape(eyeballs) % vertices,
+    }
+    for kind, count in LANDMARK_KINDS.items():
+        buffers[f"landmarks_{kind}_triangles"] = torch.arange(count) % triangles
+        buffers[f"landmarks_{kind}_barycentrics"] = torch.full((count, 3), 1 / 3)
+    return buffers
+
+
+def _fibonacci_sphere(count: int) -> Tensor:
+    """Points `(count, 3)` spread evenly over the unit sphere, from the pole at +z down."""
+    z = 1 - (2 * torch.arange(count) + 1) / count
+    azimuth = torch.arange(count) * (math.pi * (3 - math.sqrt(5)))
+    radius = (1 - z.square()).sqrt()
+    return torch.stack((radius * azimuth.cos(), radius * azimuth.sin(), z), dim=-1)
+
+
+def _waves(count: int, vertices: int) -> Tensor:
+    """Values `(count, vertices, 3)` in [-1, 1], different for every component."""
+    frequency = torch.arange(1, count + 1)[:, None, None]
+    phase = torch.arange(3) + 0.1 * torch.arange(vertices)[:, None]
+    return (frequency * phase).sin()

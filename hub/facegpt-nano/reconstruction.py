@@ -1,0 +1,61 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What a look at a photograph gives: its faces, in the camera and the pixels of that photograph."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .camera import Camera, place_in_camera, project
+from .face_parameters import FaceParameters
+from .morphable_model import MorphableModel
+
+
+class Reconstruction(NamedTuple):
+    """The N faces of one photograph, from left to right."""
+
+    size: tuple[int, int]  # width and height of the photograph in pixels
+    camera: Camera  # of the photograph, once per face; the true focal length is focal * exp(log_focal)
+    parameters: FaceParameters  # N faces, posed in the camera of the photograph
+    standard_deviation: FaceParameters  # of each number, in its own unit
+    probability: Tensor  # (N,) that there is a face, against the end of the list
+
+
+def true_camera(parameters: FaceParameters, camera: Camera) -> Camera:
+    """The camera with each face's own correction of the focal length."""
+    return Camera(camera.focal * parameters.log_focal[:, 0].exp(), camera.principal_point)
+
+
+def landmarks_in_photo(
+    face_model: MorphableModel, parameters: FaceParameters, camera: Camera, kind: str = "68"
+) -> Tensor:
+    """Landmarks in pixels `(N, L, 2)`, x right and y down, pixel centres at .5.
+
+    Args:
+        face_model (`MorphableModel`): the 3DMM.
+        parameters (`FaceParameters`): N faces.
+        camera (`Camera`): N cameras, before the faces' own focal corrections.
+        kind (`str`): `"68"` (iBUG), `"468"` (MediaPipe) or `"7"` (NoW).
+    """
+    points = face_model.landmarks(face_model(parameters).vertices, kind)
+    placed = place_in_camera(points, parameters.rotation, parameters.translation)
+    return project(placed, true_camera(parameters, camera))
+
+
+def face_boxes(landmarks: Tensor, enlargement: float = 1.2) -> Tensor:
+    """Boxes `(N, 4)` (left, top, right, bottom) around landmarks `(N, L, 2)`, both sides times `enlargement`."""
+    low, high = landmarks.amin(1), landmarks.amax(1)
+    centre, half = (low + high) / 2, (high - low) * (enlargement / 2)
+    return torch.cat((centre - half, centre + half), dim=-1)
