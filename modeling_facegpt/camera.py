@@ -19,6 +19,7 @@ Pixel (row r, column c) has its centre at (c + 0.5, r + 0.5), so a picture of wi
 from typing import NamedTuple
 
 import torch
+from kornia.geometry.camera import project_points, unproject_points
 from torch import Tensor
 
 from .rotations import rotation_6d_to_matrix
@@ -52,15 +53,22 @@ def place_in_camera(vertices: Tensor, rotation: Tensor, translation: Tensor) -> 
     return vertices @ matrix.mT + translation[..., None, :]
 
 
+def camera_matrix(camera: Camera) -> Tensor:
+    """The intrinsics K `(N, 3, 3)`, which take camera-space points to homogeneous pixels."""
+    zero, one = torch.zeros_like(camera.focal), torch.ones_like(camera.focal)
+    x, y = camera.principal_point.unbind(-1)
+    rows = (camera.focal, zero, x, zero, camera.focal, y, zero, zero, one)
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+
+
 def project(points: Tensor, camera: Camera) -> Tensor:
     """Pixel positions `(N, V, 2)` of camera-space points `(N, V, 3)`. Points with z <= 0 have none: keep them out."""
-    return points[..., :2] * (camera.focal[:, None, None] / points[..., 2:]) + camera.principal_point[:, None]
+    return project_points(points, camera_matrix(camera)[:, None])
 
 
 def unproject(pixels: Tensor, depth: Tensor, camera: Camera) -> Tensor:
     """Camera-space points `(N, V, 3)` at pixel positions `(N, V, 2)` and depths `(N, V, 1)` along the z axis."""
-    sideways = (pixels - camera.principal_point[:, None]) * (depth / camera.focal[:, None, None])
-    return torch.cat((sideways, depth), dim=-1)
+    return unproject_points(pixels, depth, camera_matrix(camera)[:, None])
 
 
 def crop_camera(camera: Camera, affine: Tensor) -> Camera:

@@ -31,12 +31,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .camera import Camera, project
+from .scanline import Settings, Triangles, chunk_triangles, cover_pixels, nearest_fragments
 
 # Large chunks page-fault through fresh memory; this many pictures at a time stay in the cache.
 _CHUNK = 4
-_WIDEST = 1e5  # pixels
 _FARTHEST = 1e6  # metres
-_SMALLEST_AREA = 1e-9  # square pixels
 _SMALLEST_WEIGHT = 1e-20  # a pixel centre on an edge by rounding still gets weights that sum to 1
 
 
@@ -46,31 +45,6 @@ class Fragments(NamedTuple):
     triangle_index: Tensor  # (N, H, W) int64, -1 where there is no triangle
     barycentrics: Tensor  # (N, 3, H, W) perspective-correct weights of the triangle's corners, 0 on the background
     depth: Tensor  # (N, H, W) metres along the camera's z axis, 0 on the background
-
-
-class _Settings(NamedTuple):
-    height: int
-    width: int
-    near: float
-    cull: bool
-
-
-class _Triangles(NamedTuple):
-    """Triangles of the pictures of a chunk, picture by picture, one per entry (L)."""
-
-    corner: tuple[Tensor, ...]  # 3 x (L,) int64 position among all vertices of the chunk
-    number: Tensor  # (L,) int64 triangle number
-    image: Tensor  # (L,) int64 picture of the chunk
-
-    def first(self, count: int) -> "_Triangles":
-        return _Triangles(tuple(corner[:count] for corner in self.corner), self.number[:count], self.image[:count])
-
-    def select(self, index: Tensor) -> "_Triangles":
-        return _Triangles(
-            corner=tuple(corner.index_select(0, index) for corner in self.corner),
-            number=self.number.index_select(0, index),
-            image=self.image.index_select(0, index),
-        )
 
 
 def rasterize(
@@ -96,12 +70,9 @@ def rasterize(
         `Fragments`, with no gradient through the choice of the triangle.
     """
     _check(vertices, triangles, size)
-    # Dropped corners go behind the camera before they are divided by z, so that no NaN enters the gradients.
-    good = (vertices.abs() < _FARTHEST).all(-1, keepdim=True) & (vertices[..., 2:] > near)
-    vertices = torch.where(good, vertices, vertices.new_tensor([0.0, 0.0, -1.0]))
-    x, y = project(vertices, camera).unbind(-1)
-    settings = _Settings(size[0], size[1], near, cull)
-    return Fragments(*_Rasterize.apply(x, y, vertices[..., 2], triangles, settings))
+    x, y, z = pixel_points(vertices, camera, near).unbind(-1)
+    settings = Settings(size[0], size[1], near, cull)
+    return Fragments(*_Rasterize.apply(x, y, z, triangles, settings))
 
 
 def interpolate(attributes: Tensor, triangles: Tensor, fragments: Fragments) -> Tensor:
@@ -119,7 +90,18 @@ def interpolate(attributes: Tensor, triangles: Tensor, fragments: Fragments) -> 
         raise ValueError(
             f"got attributes of shape {tuple(attributes.shape)}; give (N, V, C), one N per picture of the fragments"
         )
+    if attributes.dtype != fragments.barycentrics.dtype:
+        raise ValueError(f"got attributes of {attributes.dtype}; give {fragments.barycentrics.dtype}, as the vertices")
+    _check_triangles(triangles, attributes.shape[1])
     return _Interpolate.apply(attributes, fragments.barycentrics, fragments.triangle_index, triangles)
+
+
+def pixel_points(vertices: Tensor, camera: Camera, near: float = 1e-3) -> Tensor:
+    """Camera-space vertices `(N, V, 3)` as x and y in pixels, and depth; -1 as depth of those that cannot be drawn."""
+    # They go behind the camera before anything is divided by z, so that no NaN enters the gradients.
+    good = (vertices.abs() < _FARTHEST).all(-1, keepdim=True) & (vertices[..., 2:] > near)
+    vertices = torch.where(good, vertices, vertices.new_tensor([0.0, 0.0, -1.0]))
+    return torch.cat((project(vertices, camera), vertices[..., 2:]), dim=-1)
 
 
 def _check(vertices: Tensor, triangles: Tensor, size: tuple[int, int]) -> None:
@@ -127,24 +109,28 @@ def _check(vertices: Tensor, triangles: Tensor, size: tuple[int, int]) -> None:
         raise ValueError(f"got vertices of shape {tuple(vertices.shape)}; give (N, V, 3) in camera space")
     if vertices.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"got vertices of {vertices.dtype}; give float32 or float64")
-    if triangles.dim() != 2 or triangles.shape[-1] != 3 or triangles.dtype != torch.int64:
-        raise ValueError(f"got triangles of shape {tuple(triangles.shape)}, {triangles.dtype}; give (F, 3) of int64")
-    if triangles.numel() and not 0 <= int(triangles.min()) <= int(triangles.max()) < vertices.shape[1]:
-        raise ValueError(f"got triangles that point outside the {vertices.shape[1]} vertices; check their indices")
     if min(size) < 1:
         raise ValueError(f"got size {tuple(size)}; give a height and a width of at least one pixel")
+    _check_triangles(triangles, vertices.shape[1])
+
+
+def _check_triangles(triangles: Tensor, vertices: int) -> None:
+    if triangles.dim() != 2 or triangles.shape[-1] != 3 or triangles.dtype != torch.int64:
+        raise ValueError(f"got triangles of shape {tuple(triangles.shape)}, {triangles.dtype}; give (F, 3) of int64")
+    if triangles.numel() and not 0 <= int(triangles.min()) <= int(triangles.max()) < vertices:
+        raise ValueError(f"got triangles that point outside the {vertices} vertices; check their indices")
 
 
 class _Rasterize(torch.autograd.Function):
     """Columns x, y, z `(N, V)` in pixels and metres -> the three fields of `Fragments`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, z: Tensor, triangles: Tensor, settings: _Settings):
+    def forward(ctx: Any, x: Tensor, y: Tensor, z: Tensor, triangles: Tensor, settings: Settings):
         shape = (x.shape[0], settings.height, settings.width)
         index = torch.full(shape, -1, dtype=torch.int64, device=x.device)
         barycentrics = x.new_zeros(shape[0], 3, *shape[1:])
         depth = x.new_zeros(shape)
-        repeated = _chunk_triangles(triangles, x.shape[1], min(_CHUNK, shape[0]))
+        repeated = chunk_triangles(triangles, x.shape[1], min(_CHUNK, shape[0]))
         for start in range(0, shape[0], _CHUNK):
             part = slice(start, start + _CHUNK)
             _draw(
@@ -257,14 +243,13 @@ def _take_planes(planes: Tensor, covered: _CoveredPixels) -> tuple[Tensor, ...]:
     return tuple(flat.index_select(0, covered.in_planes(channels, channel)) for channel in range(channels))
 
 
-def _draw(columns: tuple[Tensor, ...], triangles: _Triangles, settings: _Settings, target: Fragments) -> None:
+def _draw(columns: tuple[Tensor, ...], triangles: Triangles, settings: Settings, target: Fragments) -> None:
     """Fill the pictures of one chunk, whose vertices are the columns x, y, z `(n * V,)`."""
-    seen = _facing_triangles(columns, triangles, settings.cull)
-    covers = _cover(_spans(columns, seen, settings))
+    seen, covers = cover_pixels(columns, triangles, settings)
     corner = tuple(at.index_select(0, covers.triangle) for at in seen.corner)
     corners = _take_corners(columns, corner, covers.center)
     weights, total, depth = _weights(_signed_edges(corners), corners)
-    winner = _nearest(covers.pixel, depth, target.depth.numel())
+    winner = nearest_fragments(covers.pixel, depth, target.depth.numel())
     pixel = covers.pixel.index_select(0, winner)
     triangle = covers.triangle.index_select(0, winner)
     target.triangle_index.view(-1).scatter_(0, pixel, seen.number.index_select(0, triangle))
@@ -273,111 +258,6 @@ def _draw(columns: tuple[Tensor, ...], triangles: _Triangles, settings: _Setting
     pixel = pixel + seen.image.index_select(0, triangle) * (2 * area)
     for plane, weight in enumerate(weights):
         target.barycentrics.view(-1).scatter_(0, pixel + plane * area, (weight / total).index_select(0, winner))
-
-
-def _chunk_triangles(triangles: Tensor, vertices: int, count: int) -> _Triangles:
-    """The triangles `(F, 3)` of a mesh of so many vertices, once for each of `count` pictures."""
-    image = torch.arange(count, device=triangles.device).repeat_interleave(triangles.shape[0])
-    return _Triangles(
-        corner=tuple(column.repeat(count) + image * vertices for column in triangles.unbind(1)),
-        number=torch.arange(triangles.shape[0], device=triangles.device).repeat(count),
-        image=image,
-    )
-
-
-def _facing_triangles(columns: tuple[Tensor, ...], triangles: _Triangles, cull: bool) -> _Triangles:
-    """Keep the triangles that face the camera; half of a closed mesh goes here, before anything else is computed."""
-    x, y = ([column.index_select(0, at) for at in triangles.corner] for column in columns[:2])
-    doubled_area = (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
-    # Front faces are counter-clockwise with y up, so clockwise, of negative area, with y down.
-    keep = doubled_area < -_SMALLEST_AREA if cull else doubled_area.abs() > _SMALLEST_AREA
-    return triangles.select(keep.nonzero().squeeze(1))
-
-
-def _first_pixel(edge: Tensor, limit: int) -> Tensor:
-    """The first pixel whose centre is at or after a position, in [0, limit], as a float."""
-    return (edge - 0.5).ceil().clamp(0, limit)
-
-
-class _Spans(NamedTuple):
-    """Runs of pixels in one row of one triangle, one per entry (S)."""
-
-    triangle: Tensor  # (S,) int64 into `_Triangles`
-    center: Tensor  # (S,) y of the row's pixel centres
-    pixel: Tensor  # (S,) int64 position of the row's first pixel in the chunk
-    first: Tensor  # (S,) first column, as a float
-    end: Tensor  # (S,) column after the last, as a float
-
-
-def _spans(columns: tuple[Tensor, ...], seen: _Triangles, settings: _Settings) -> _Spans:
-    """Cut triangles into rows. Every crossing of an edge is computed from the edge's upper end."""
-    x, y, z = ([column.index_select(0, at) for at in seen.corner] for column in columns)
-    x, y = _sort_by_height(x, y)
-    triangle, row = _expand(*_rows(x, y, z, settings))
-    center = row.to(y[0].dtype) + 0.5
-    long_slope = (x[2] - x[0]) / (y[2] - y[0])
-    short_slope = torch.cat(((x[1] - x[0]) / (y[1] - y[0]), (x[2] - x[1]) / (y[2] - y[1])))
-    short = triangle + x[0].numel() * (center >= y[1].index_select(0, triangle))
-    one = _crossing(x[0], y[0], long_slope, triangle, center)
-    other = _crossing(torch.cat((x[0], x[1])), torch.cat((y[0], y[1])), short_slope, short, center)
-    return _Spans(
-        triangle=triangle,
-        center=center,
-        pixel=(row + seen.image.index_select(0, triangle) * settings.height) * settings.width,
-        first=_first_pixel(torch.minimum(one, other), settings.width),
-        end=_first_pixel(torch.maximum(one, other), settings.width),
-    )
-
-
-def _sort_by_height(x: list[Tensor], y: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """The corners' columns from top to bottom."""
-    x, y = list(x), list(y)
-    for upper, lower in ((0, 1), (1, 2), (0, 1)):
-        swap = y[upper] > y[lower]
-        x[upper], x[lower] = torch.where(swap, x[lower], x[upper]), torch.where(swap, x[upper], x[lower])
-        y[upper], y[lower] = torch.minimum(y[upper], y[lower]), torch.maximum(y[upper], y[lower])
-    return x, y
-
-
-def _rows(x: list[Tensor], y: list[Tensor], z: list[Tensor], settings: _Settings) -> tuple[Tensor, Tensor]:
-    """First row, and the row after the last, of sorted triangles; none for triangles that cannot be drawn."""
-    left = torch.minimum(torch.minimum(x[0], x[1]), x[2])
-    right = torch.maximum(torch.maximum(x[0], x[1]), x[2])
-    drawn = torch.minimum(torch.minimum(z[0], z[1]), z[2]) > settings.near
-    drawn &= (right - left < _WIDEST) & (y[2] - y[0] < _WIDEST)
-    drawn &= _first_pixel(left, settings.width) < _first_pixel(right, settings.width)
-    first, end = _first_pixel(y[0], settings.height), _first_pixel(y[2], settings.height)
-    return first, first + (end - first) * drawn
-
-
-def _crossing(x: Tensor, y: Tensor, slope: Tensor, edge: Tensor, center: Tensor) -> Tensor:
-    """Where edges `(S,)` of the tables x, y, slope cross the rows' centres."""
-    return x.index_select(0, edge) + (center - y.index_select(0, edge)) * slope.index_select(0, edge)
-
-
-def _expand(first: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-    """For each range [first, end) of whole floats: its number, repeated, and the values inside, both int64."""
-    length = (end - first).long()
-    owner = torch.repeat_interleave(length)
-    offset = first.long() + length - length.cumsum(0)
-    return owner, torch.arange(owner.numel(), device=first.device) + offset.index_select(0, owner)
-
-
-class _Cover(NamedTuple):
-    """Pixels that a triangle covers, nearest or not, one per entry, in the order of triangles."""
-
-    triangle: Tensor  # (Q,) int64 into `_Triangles`
-    pixel: Tensor  # (Q,) int64 among the pixels of the chunk
-    center: tuple[Tensor, Tensor]  # (Q,) each, x and y
-
-
-def _cover(spans: _Spans) -> _Cover:
-    owner, column = _expand(spans.first, spans.end)
-    return _Cover(
-        triangle=spans.triangle.index_select(0, owner),
-        pixel=spans.pixel.index_select(0, owner) + column,
-        center=(column.to(spans.center.dtype) + 0.5, spans.center.index_select(0, owner)),
-    )
 
 
 class _Corners(NamedTuple):
@@ -409,15 +289,6 @@ def _weights(signed_edges: list[Tensor], corners: _Corners) -> tuple[list[Tensor
     weights = [edge / z for edge, z in zip(edges, corners.z, strict=True)]
     total = weights[0] + weights[1] + weights[2]
     return weights, total, (edges[0] + edges[1] + edges[2]) / total
-
-
-def _nearest(pixel: Tensor, depth: Tensor, pixels: int) -> Tensor:
-    """The fragments that win the depth test, by pixel; at equal depth the first one."""
-    buffer = depth.new_full((pixels,), torch.inf).scatter_reduce_(0, pixel, depth, "amin")
-    candidate = (depth == buffer.index_select(0, pixel)).nonzero().squeeze(1)
-    winner = torch.full((pixels,), depth.numel(), device=depth.device)
-    winner.scatter_reduce_(0, pixel.index_select(0, candidate), candidate, "amin")
-    return winner[winner < depth.numel()]
 
 
 def _corner_gradients(

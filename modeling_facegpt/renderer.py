@@ -21,9 +21,10 @@ from torch import Tensor
 from .camera import Camera, place_in_camera
 from .face_parameters import FaceParameters
 from .mesh import Mesh, vertex_normals
-from .rasterizer import interpolate, rasterize
+from .rasterizer import interpolate, pixel_points, rasterize
 from .rotations import rotation_6d_to_matrix
 from .shading import linear_to_srgb, shade
+from .silhouettes import blend_silhouettes
 
 # Numbers outside are no face but an accident of training or of a file: they are read as 0 and get no gradient.
 _LARGEST = 1e6
@@ -34,7 +35,7 @@ class RenderOutput(NamedTuple):
     """Pictures of N faces, one each."""
 
     image: Tensor  # (N, 3, H, W) sRGB in [0, 1], 0 on the background
-    mask: Tensor  # (N, 1, H, W) 1 where the face is
+    mask: Tensor  # (N, 1, H, W) 1 where the face is; soft at outlines with `silhouettes`
     depth: Tensor  # (N, 1, H, W) metres along the camera's z axis, 0 on the background
     normals: Tensor  # (N, 3, H, W) camera frame with y up and z towards the viewer, 0 on the background
     triangle_index: Tensor  # (N, H, W) int64, -1 on the background
@@ -47,39 +48,47 @@ def render_mesh(
     camera: Camera,
     size: tuple[int, int],
     *,
+    silhouettes: bool = False,
     attributes: Tensor | None = None,
 ) -> RenderOutput:
     """Draw each face of `mesh` into its own picture.
 
     Differentiable with respect to vertices, albedo, attributes, camera and the parameters light, rotation, translation
-    and log_focal.
+    and log_focal. The mask has a gradient only with `silhouettes`.
 
     Args:
         mesh (`Mesh`): N faces in model space.
         parameters (`FaceParameters`): of the same faces.
         camera (`Camera`): of N pictures; `parameters.log_focal` scales its focal length.
         size (`tuple[int, int]`): height and width in pixels.
+        silhouettes (`bool`): blend colour and mask along outlines, so that the picture has a gradient to them too.
+            Leave it off for a loss that looks at the face's interior only.
         attributes (`torch.Tensor` of shape `(N, V, C)` or `(1, V, C)`, *optional*): more to carry to the pixels.
 
     Returns:
         `RenderOutput`.
     """
+    parameters = parameters._replace(
+        light=_sane(parameters.light), rotation=_sane(parameters.rotation), translation=_sane(parameters.translation)
+    )
     good = _is_sane(mesh.vertices).all(-1, keepdim=True)
     vertices = torch.where(good, mesh.vertices, 0.0)
-    rotation, translation, light = (
-        _sane(group) for group in (parameters.rotation, parameters.translation, parameters.light)
-    )
-    placed = torch.where(good, place_in_camera(vertices, rotation, translation), -1.0)
-    normals = vertex_normals(vertices, mesh.triangles) @ rotation_6d_to_matrix(rotation).mT
-    color = shade(_sane(mesh.albedo), normals, light)
-    fragments = rasterize(placed, mesh.triangles, _true_camera(camera, parameters), size)
+    placed = torch.where(good, place_in_camera(vertices, parameters.rotation, parameters.translation), -1.0)
+    camera = _true_camera(camera, parameters)
+    fragments = rasterize(placed, mesh.triangles, camera, size)
+    normals = vertex_normals(vertices, mesh.triangles) @ rotation_6d_to_matrix(parameters.rotation).mT
+    color = shade(_sane(mesh.albedo), normals, parameters.light)
     columns = [color, normals]
     if attributes is not None:
-        columns.append(attributes.expand(color.shape[0], -1, -1))
+        columns.append(attributes.expand(normals.shape[0], -1, -1))
     planes = interpolate(torch.cat(columns, dim=-1), mesh.triangles, fragments)
+    painted = torch.cat((planes[:, :3], (fragments.triangle_index >= 0).to(planes.dtype)[:, None]), dim=1)
+    if silhouettes:
+        rows = torch.cat((color, torch.ones_like(color[..., :1])), dim=-1)
+        painted = blend_silhouettes(painted, rows, pixel_points(placed, camera), mesh.triangles, fragments)
     return RenderOutput(
-        image=linear_to_srgb(planes[:, :3].clamp(0, 1)),
-        mask=(fragments.triangle_index >= 0).to(planes.dtype)[:, None],
+        image=linear_to_srgb(painted[:, :3].clamp(0, 1)),
+        mask=painted[:, 3:].clamp(0, 1),
         depth=fragments.depth[:, None],
         normals=_unit(planes[:, 3:6]),
         triangle_index=fragments.triangle_index,
@@ -89,7 +98,8 @@ def render_mesh(
 
 def composite(render: RenderOutput, background: Tensor) -> Tensor:
     """Lay the face over a background of sRGB `(N, 3, H, W)`, for display: a loss masks instead of compositing."""
-    return render.mask * render.image + (1 - render.mask) * background
+    # The image is black where the mask is not 1, so it must not be multiplied by the mask once more.
+    return render.image + (1 - render.mask) * background
 
 
 def _unit(planes: Tensor) -> Tensor:

@@ -1,0 +1,70 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The pinhole camera: conventions, and crops that undo themselves."""
+
+import torch
+
+from modeling_facegpt.camera import (
+    Camera,
+    apply_affine,
+    camera_matrix,
+    crop_camera,
+    default_focal,
+    invert_affine,
+    place_in_camera,
+    project,
+    unproject,
+)
+
+CAMERA = Camera(torch.tensor([100.0, 80.0]), torch.tensor([[32.0, 24.0], [10.0, 20.0]]))
+UPRIGHT = torch.tensor([[1.0, 0.0, 0.0, 0.0, 1.0, 0.0]])
+
+
+def test_default_focal_follows_the_longer_side() -> None:
+    assert default_focal(640, 480) == default_focal(480, 640) == 768
+
+
+def test_the_optical_axis_meets_the_principal_point() -> None:
+    points = torch.tensor([[[0.0, 0.0, 2.0]], [[0.0, 0.0, 0.5]]])
+    torch.testing.assert_close(project(points, CAMERA)[:, 0], CAMERA.principal_point)
+
+
+def test_right_and_down_are_positive() -> None:
+    pixel = project(torch.tensor([[[0.1, 0.2, 1.0]]]), Camera(CAMERA.focal[:1], CAMERA.principal_point[:1]))
+    torch.testing.assert_close(pixel, torch.tensor([[[42.0, 44.0]]]))
+
+
+def test_camera_matrix_projects_as_project_does() -> None:
+    points = torch.rand(2, 5, 3, generator=torch.Generator().manual_seed(0)) + 1
+    homogeneous = points @ camera_matrix(CAMERA).mT
+    torch.testing.assert_close(homogeneous[..., :2] / homogeneous[..., 2:], project(points, CAMERA))
+
+
+def test_unproject_undoes_project() -> None:
+    points = torch.rand(2, 7, 3, generator=torch.Generator().manual_seed(0)) + 0.5
+    torch.testing.assert_close(unproject(project(points, CAMERA), points[..., 2:], CAMERA), points)
+
+
+def test_an_upright_face_looks_at_the_camera() -> None:
+    above_and_in_front = torch.tensor([[[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]])
+    placed = place_in_camera(above_and_in_front, UPRIGHT, torch.tensor([[0.0, 0.0, 5.0]]))
+    torch.testing.assert_close(placed, torch.tensor([[[0.0, -1.0, 5.0], [0.0, 0.0, 4.0]]]))
+
+
+def test_a_crop_sees_what_the_whole_picture_sees() -> None:
+    points = torch.rand(2, 7, 3, generator=torch.Generator().manual_seed(1)) + 0.5
+    affine = torch.tensor([[0.5, -3.0, 4.0], [2.0, 1.0, -7.0]])
+    expected = apply_affine(project(points, CAMERA), affine)
+    torch.testing.assert_close(project(points, crop_camera(CAMERA, affine)), expected)
+    torch.testing.assert_close(apply_affine(expected, invert_affine(affine)), project(points, CAMERA))
