@@ -18,7 +18,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from facegpt_trainer.nano import END_TOKEN, build_nano_processor
+from packaging.version import Version
 from PIL import Image
 from transformers import AutoProcessor, AutoTokenizer, LlavaProcessor
 
@@ -56,6 +58,9 @@ def test_face_token_survives_decoding_without_special_tokens(processor: FaceGPTP
     assert processor.batch_decode([tokens], skip_special_tokens=True) == ["Here: <FACE>."]
 
 
+@pytest.mark.skipif(
+    Version(transformers.__version__) < Version("5.23"), reason="older releases miscount where a picture's tokens are"
+)
 def test_assistant_mask_covers_the_answer(processor: FaceGPTProcessor):
     picture = Image.new("RGB", (112, 112))
     question = copy.deepcopy(processor.reconstruct_messages())
