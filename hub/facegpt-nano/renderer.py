@@ -80,7 +80,7 @@ def render_mesh(
     color = shade(_sane(mesh.albedo), normals, parameters.light)
     columns = [color, normals]
     if attributes is not None:
-        columns.append(attributes.expand(normals.shape[0], -1, -1))
+        columns.append(_one_per_face(attributes, normals))
     planes = interpolate(torch.cat(columns, dim=-1), mesh.triangles, fragments)
     painted = torch.cat((planes[:, :3], (fragments.triangle_index >= 0).to(planes.dtype)[:, None]), dim=1)
     if silhouettes:
@@ -106,6 +106,15 @@ def _unit(planes: Tensor) -> Tensor:
     """Planes `(N, 3, H, W)` scaled to length 1; zero stays zero."""
     x, y, z = planes.unbind(1)
     return planes * (x * x + y * y + z * z).clamp_min(1e-12).rsqrt()[:, None]
+
+
+def _one_per_face(attributes: Tensor, normals: Tensor) -> Tensor:
+    count, vertices, _ = normals.shape
+    if attributes.dim() != 3 or attributes.shape[0] not in (1, count) or attributes.shape[1] != vertices:
+        raise ValueError(
+            f"got attributes of shape {tuple(attributes.shape)}; give ({count}, {vertices}, C) or (1, {vertices}, C)"
+        )
+    return attributes.expand(count, -1, -1)
 
 
 def _true_camera(camera: Camera, parameters: FaceParameters) -> Camera:
