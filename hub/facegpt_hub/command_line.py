@@ -25,6 +25,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from .evaluation_commands import app as evaluation
+
 if TYPE_CHECKING:
     from .photograph_tasks import Outcome
 
@@ -36,6 +38,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(evaluation)
 
 _FAILED = 1
 _INTERRUPTED = 130
@@ -140,6 +144,20 @@ def convert_morphable_model(
 
     convert_anny(output, progress=lambda message: typer.echo(message, err=True))
     typer.echo(f"{source.value} -> {output}")
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Option(help="Recipe: a YAML file of settings.", show_default=False)],
+) -> None:
+    """Train by a recipe (needs the extra `train`); a run that was stopped goes on from its last checkpoint.
+
+    The same as `accelerate launch -m facegpt_trainer --config RECIPE`, on one process.
+    """
+    from facegpt_trainer.__main__ import read_recipe
+    from facegpt_trainer.training import train as run
+
+    typer.echo(f"trained checkpoint: {run(read_recipe(config))}")
 
 
 def _report(outcomes: "list[Outcome]") -> None:

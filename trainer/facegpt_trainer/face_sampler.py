@@ -92,6 +92,7 @@ class ExpressionSampler:
             for name, activation in shapes.items():
                 for side in ("Left", "Right") if name.endswith("L/R") else ("",):
                     self._set(row, names, name.removesuffix("L/R") + side, activation)
+        self.names = names
         mirrored = [_other_side(name) for name in names]
         self.mirror = torch.tensor(
             [names.index(other if other in names else name) for name, other in zip(names, mirrored, strict=True)]
@@ -110,7 +111,15 @@ class ExpressionSampler:
         extra = uniform(generator, 0.0, 0.9, *activations.shape) * chance(generator, 0.035, *activations.shape)
         extra = torch.where(chance(generator, 0.7, faces, 1), 0.5 * (extra + extra[:, self.mirror]), extra)
         subtle = normal(generator, 0.04, *activations.shape).clamp(min=0)
-        return (activations + extra + subtle).clamp(0.0, 1.0)
+        return self._possible((activations + extra + subtle).clamp(0.0, 1.0))
+
+    def _possible(self, activations: Tensor) -> Tensor:
+        """ARKit's mouthClose shuts the lips of an open jaw; alone it is nothing that a mouth can do."""
+        if not {"mouthClose", "jawOpen"} <= set(self.names):
+            return activations
+        close, jaw = self.names.index("mouthClose"), self.names.index("jawOpen")
+        limited = torch.minimum(activations[:, close], activations[:, jaw])
+        return activations.index_copy(1, torch.tensor([close]), limited[:, None])
 
 
 def _other_side(name: str) -> str:

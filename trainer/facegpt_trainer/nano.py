@@ -49,7 +49,7 @@ NANO_VISION = {
     "hidden_sizes": [32, 64, 160, 384],
     "depths": [1, 2, 2, 2],
     "layer_type": "basic",
-    "hidden_size": 384,  # LLaVA's projector asks for it by this name
+    "hidden_size": 384 * 4 * 4,  # of the one token that its last map becomes; LLaVA's projector asks for it
 }
 NANO_TEXT = {
     "vocab_size": 4096,

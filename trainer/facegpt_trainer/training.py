@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
+from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTTrainer
 
@@ -33,6 +34,7 @@ from .collator import FaceCollator
 from .data_engine import DataEngine
 from .photographs import PhotographFolder, load_photographs
 from .training_config import FaceGPTTrainingConfig
+from .vision_warm_up import warm_up_vision
 
 
 class FaceGPTTrainer(SFTTrainer):
@@ -83,6 +85,10 @@ def train(config: FaceGPTTrainingConfig) -> Path:
         use_landmarks=config.use_landmarks,
         use_images=config.use_images,
     )
+    output = Path(str(config.output_dir))
+    last = get_last_checkpoint(config.output_dir) if output.is_dir() else None
+    if config.warm_up_pictures and last is None:
+        warm_up_vision(model.vlm, collator, warm_up_arguments(config), config.warm_up_pictures)
     trainer = FaceGPTTrainer(
         model=model,
         args=config,
@@ -90,13 +96,32 @@ def train(config: FaceGPTTrainingConfig) -> Path:
         data_collator=collator,
         processing_class=processor,
     )
-    output = Path(str(config.output_dir))
-    last = get_last_checkpoint(config.output_dir) if output.is_dir() else None
     result = trainer.train(resume_from_checkpoint=last)
     trainer.save_model(config.output_dir)
     facts = {"config": config.to_dict(), "result": result.metrics, "log": trainer.state.log_history}
     (output / "training.json").write_text(json.dumps(facts, indent=1, default=str))
     return output
+
+
+def warm_up_arguments(config: FaceGPTTrainingConfig) -> TrainingArguments:
+    """The recipe's own settings, in a directory of its own."""
+    return TrainingArguments(
+        output_dir=str(Path(config.output_dir) / "vision_warm_up"),
+        per_device_train_batch_size=config.per_device_train_batch_size,
+        num_train_epochs=1,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=50,
+        weight_decay=config.weight_decay,
+        optim=config.optim,
+        logging_steps=config.logging_steps,
+        save_steps=config.save_steps,
+        save_total_limit=1,
+        dataloader_num_workers=config.dataloader_num_workers,
+        remove_unused_columns=False,
+        report_to="none",
+        use_cpu=config.use_cpu,
+    )
 
 
 def load_start(config: FaceGPTTrainingConfig) -> tuple[FaceGPTForConditionalGeneration, FaceGPTProcessor]:

@@ -49,6 +49,9 @@ class FaceGPTTrainingConfig(SFTConfig):
     model: str = field(default="nano", metadata={"help": "Checkpoint to start from; `nano` builds an untrained one."})
     face_model: str = field(default="hub/anny-head", metadata={"help": "The 3DMM of an untrained checkpoint."})
     pictures: int = field(default=100_000, metadata={"help": "Pictures to train on, drawn or cut afresh each."})
+    warm_up_pictures: int = field(
+        default=0, metadata={"help": "Renders on which an untrained checkpoint's vision tower is trained alone first."}
+    )
     data_seed: int = field(default=0, metadata={"help": "Seed of the stream of pictures."})
     photographs: str | None = field(default=None, metadata={"help": "Folder of photographs to mix in."})
     photograph_landmarks: str | None = field(
