@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The trainer: that what should learn learns, that a resumed run is the uninterrupted one, that recipes are checked."""
+"""The trainer: that what should learn learns, that a resumed run is the uninterrupted one, that recipes are read."""
 
 import copy
 import json

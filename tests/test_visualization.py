@@ -72,7 +72,7 @@ def test_a_studio_view_fills_its_picture_upright(face_model, face_parameters):
     front = pixels(draw_in_studio(face_model, one, 128, neutral=True))
     assert front.shape == (128, 128, 3)
     head = front[..., 0] - front[..., 2] > 20
-    rows = head.any(1).nonzero()[0]
+    rows = np.flatnonzero(head.any(1))
     assert 100 < rows[-1] - rows[0] < 120 and abs(rows.mean() - 63.5) < 3
 
 

@@ -106,7 +106,7 @@ def train(config: FaceGPTTrainingConfig) -> Path:
 def warm_up_arguments(config: FaceGPTTrainingConfig) -> TrainingArguments:
     """The recipe's own settings, in a directory of its own."""
     return TrainingArguments(
-        output_dir=str(Path(config.output_dir) / "vision_warm_up"),
+        output_dir=str(Path(str(config.output_dir)) / "vision_warm_up"),
         per_device_train_batch_size=config.per_device_train_batch_size,
         num_train_epochs=1,
         learning_rate=config.learning_rate,

@@ -28,7 +28,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from modeling_facegpt.configuration_facegpt import MorphableModelConfig
 from modeling_facegpt.face_head import encode
-from modeling_facegpt.face_parameters import FaceParameters, parameter_sizes, vector_to_parameters
+from modeling_facegpt.face_parameters import ParameterSizes, parameter_sizes, vector_to_parameters
 
 from .collator import FaceCollator
 
@@ -79,7 +79,7 @@ class ProbeCollator:
         }
 
 
-def warm_up_vision(vlm: nn.Module, collator: FaceCollator, arguments: TrainingArguments, pictures: int) -> None:
+def warm_up_vision(vlm: Any, collator: FaceCollator, arguments: TrainingArguments, pictures: int) -> None:
     """Train `vlm`'s vision tower in place; a run that was stopped goes on from its last checkpoint.
 
     Args:
@@ -99,10 +99,10 @@ def warm_up_vision(vlm: nn.Module, collator: FaceCollator, arguments: TrainingAr
         train_dataset=Dataset.from_dict({"picture": range(pictures)}),
         data_collator=ProbeCollator(collator),
     )
-    output = Path(arguments.output_dir)
+    output = Path(str(arguments.output_dir))
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(output)) if output.is_dir() else None)
 
 
-def _emphasis(sizes: FaceParameters) -> Tensor:
+def _emphasis(sizes: ParameterSizes) -> Tensor:
     groups = zip(sizes._fields, sizes, strict=True)
     return torch.cat([torch.full((size,), GROUP_EMPHASIS.get(name, 1.0)) for name, size in groups])
