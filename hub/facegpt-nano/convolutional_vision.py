@@ -13,8 +13,9 @@
 # limitations under the License.
 """Convolutional vision towers under language models that read sequences.
 
-LLaVA takes the hidden states of its vision tower as `(B, tokens, hidden)`. A ResNet gives maps `(B, hidden, H, W)`; it
-learns from tens of thousands of pictures where a vision transformer, trained from nothing, wants millions.
+LLaVA takes the hidden states of its vision tower as `(B, tokens, hidden)`. A ResNet gives maps `(B, channels, H, W)`;
+it learns from tens of thousands of pictures where a vision transformer, trained from nothing, wants millions. Its last
+map is small and becomes one token: which place a feature belongs to is then its index, and need not be learned.
 """
 
 from typing import Any
@@ -24,7 +25,7 @@ from transformers import ResNetModel
 
 
 def read_maps_as_tokens(model: nn.Module) -> None:
-    """Let every ResNet inside `model` answer with sequences, row by row of its maps. Other towers are left alone."""
+    """Let every ResNet inside `model` answer with sequences of one token. Other towers are left alone."""
     for module in model.modules():
         if isinstance(module, ResNetModel):
             module.register_forward_hook(_flatten_maps)
@@ -38,5 +39,5 @@ def _flatten_maps(module: nn.Module, inputs: Any, outputs: Any) -> Any:
 
 
 def _flatten(state: Tensor) -> Tensor:
-    """`(B, hidden, H, W)` to `(B, H * W, hidden)`; sequences stay."""
-    return state.flatten(2).transpose(1, 2) if state.ndim == 4 else state
+    """`(B, channels, H, W)` to `(B, 1, H * W * channels)`, place by place; sequences stay."""
+    return state.permute(0, 2, 3, 1).flatten(1)[:, None] if state.ndim == 4 else state

@@ -89,7 +89,7 @@ class FaceGPTPreTrainedModel(PreTrainedModel):
 class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel):
     def __init__(self, config: FaceGPTConfig):
         super().__init__(config)
-        self.vlm = AutoModelForImageTextToText.from_config(config.vlm_config)
+        self.vlm: Any = AutoModelForImageTextToText.from_config(config.vlm_config)  # of any family
         read_maps_as_tokens(self.vlm)
         self.face_model = MorphableModel(config.face_model_config)
         self.face_head = FaceHead(config, config.get_text_config().hidden_size)

@@ -21,7 +21,7 @@ from torch import Tensor
 from .camera import Camera, place_in_camera
 from .face_parameters import FaceParameters
 from .mesh import Mesh, vertex_normals
-from .rasterizer import interpolate, pixel_points, rasterize
+from .rasterizer import Fragments, interpolate, pixel_points, rasterize
 from .rotations import rotation_6d_to_matrix
 from .shading import linear_to_srgb, shade
 from .silhouettes import blend_silhouettes
@@ -82,13 +82,12 @@ def render_mesh(
     if attributes is not None:
         columns.append(_one_per_face(attributes, normals))
     planes = interpolate(torch.cat(columns, dim=-1), mesh.triangles, fragments)
-    painted = torch.cat((planes[:, :3], (fragments.triangle_index >= 0).to(planes.dtype)[:, None]), dim=1)
+    image, mask = _encode(planes[:, :3]), (fragments.triangle_index >= 0).to(planes.dtype)[:, None]
     if silhouettes:
-        rows = torch.cat((color, torch.ones_like(color[..., :1])), dim=-1)
-        painted = blend_silhouettes(painted, rows, pixel_points(placed, camera), mesh.triangles, fragments)
+        image, mask = _blend(image, mask, color, pixel_points(placed, camera), mesh.triangles, fragments)
     return RenderOutput(
-        image=linear_to_srgb(painted[:, :3].clamp(0, 1)),
-        mask=painted[:, 3:].clamp(0, 1),
+        image=image,
+        mask=mask,
         depth=fragments.depth[:, None],
         normals=_unit(planes[:, 3:6]),
         triangle_index=fragments.triangle_index,
@@ -98,8 +97,22 @@ def render_mesh(
 
 def composite(render: RenderOutput, background: Tensor) -> Tensor:
     """Lay the face over a background of sRGB `(N, 3, H, W)`, for display: a loss masks instead of compositing."""
-    # The image is black where the mask is not 1, so it must not be multiplied by the mask once more.
+    # The image is already blended with black where the mask is not 1.
     return render.image + (1 - render.mask) * background
+
+
+def _encode(linear: Tensor) -> Tensor:
+    return linear_to_srgb(linear.clamp(0, 1))
+
+
+def _blend(
+    image: Tensor, mask: Tensor, color: Tensor, points: Tensor, triangles: Tensor, fragments: Fragments
+) -> tuple[Tensor, Tensor]:
+    """Blend picture and mask along silhouettes; `color (N, V, 3)` is what the picture shows of the vertices."""
+    # Blended as encoded: `composite` is then exact, and no gradient is steep because the background is black.
+    rows = torch.cat((_encode(color), torch.ones_like(color[..., :1])), dim=-1)
+    blended = blend_silhouettes(torch.cat((image, mask), dim=1), rows, points, triangles, fragments).clamp(0, 1)
+    return blended[:, :3], blended[:, 3:]
 
 
 def _unit(planes: Tensor) -> Tensor:

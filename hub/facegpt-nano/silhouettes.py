@@ -68,11 +68,11 @@ def blend_silhouettes(
 ) -> Tensor:
     """Blend a picture along its silhouettes, which gives it a gradient to the vertices that make them.
 
-    It must see the picture as `interpolate` left it: mask, crop, blur or encode afterwards, never before.
+    It must see the picture as `interpolate` left it, encoded at most: mask, crop and blur afterwards, never before.
 
     Args:
-        planes (`torch.Tensor` of shape `(N, C, H, W)`): linear colours, masks, whatever may be averaged.
-        attributes (`torch.Tensor` of shape `(N, V, C)`): the vertex attributes that `planes` are made of.
+        planes (`torch.Tensor` of shape `(N, C, H, W)`): colours, masks, whatever may be averaged.
+        attributes (`torch.Tensor` of shape `(N, V, C)`): of the vertices, what `planes` are of the pixels.
         points (`torch.Tensor` of shape `(N, V, 3)`): of `pixel_points`.
         triangles (`torch.Tensor` of shape `(F, 3)`): as given to `rasterize`.
         fragments (`Fragments`): of the same vertices with `cull`.
