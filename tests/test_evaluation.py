@@ -1,0 +1,89 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Figures: right on cases that are known, and printed for a checkpoint that has learned nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from facegpt_trainer.evaluation import (
+    _aligned_error,
+    _error,
+    evaluate_photographs,
+    evaluate_presence,
+    evaluate_renders,
+)
+from PIL import Image
+
+from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
+from modeling_facegpt.rotations import rotation_about_axis
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Three photographs, one of them of the training part of its folder."""
+    names = ["congress/A000001.jpg", "congress/A000008.jpg", "london/001_03.jpg"]
+    points = np.stack(np.meshgrid(np.linspace(40, 80, 17), np.linspace(40, 70, 4)), axis=-1).reshape(68, 2)
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (120, 150), (90, 120, 150)).save(tmp_path / name)
+    np.savez(
+        tmp_path / "landmarks.npz",
+        files=names,
+        mediapipe68=np.stack([points] * 3),
+        human_files=names[2:],
+        human68_approx=points[None],
+    )
+    return tmp_path
+
+
+def test_error_is_in_per_cent_of_the_outer_eye_distance():
+    target = torch.zeros(68, 2)
+    target[45, 0] = 50.0
+    assert _error(target + torch.tensor([3.0, 4.0]), target, range(68)) == pytest.approx(10.0)
+
+
+def test_a_similarity_is_no_error():
+    points = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    moved = 1.3 * points @ rotation_about_axis(torch.tensor(0.4), 1).T + torch.tensor([1.0, -2.0, 3.0])
+    assert _aligned_error(moved, points) < 1e-5
+    noise = 0.01 * torch.randn(200, 3, generator=torch.Generator().manual_seed(1))
+    assert 0.01 < _aligned_error(points + noise, points) < 0.02
+
+
+def test_training_photographs_are_left_out(
+    eager_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, data: Path
+):
+    figures = evaluate_photographs(eager_facegpt, processor, data)
+    assert figures["photographs"] == 2
+    assert figures["a face found, % of photographs"] == 100
+    assert {name.split(":")[0] for name in figures if ":" in name} == {"congress", "london"}
+    assert evaluate_photographs(eager_facegpt, processor, data, subset="all")["photographs"] == 3
+
+
+def test_renders_give_errors_of_checkpoint_and_mean_face(
+    eager_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
+):
+    figures = evaluate_renders(eager_facegpt, processor, pictures=4)
+    assert figures["not found, %"] == 0
+    assert figures["vertex error, mm"] > 0 and figures["vertex error of the mean face, mm"] > 0
+
+
+def test_a_model_that_sees_faces_everywhere_is_caught(
+    eager_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, data: Path
+):
+    figures = evaluate_presence(eager_facegpt, processor, data, pictures=4)
+    assert figures["none found, % of them"] == 0
+    assert figures["pieces of photographs without a face"] >= 2
