@@ -42,53 +42,61 @@ def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
         `torch.Tensor` of shape `(N, V, 3)`; zero where a vertex belongs to no triangle of any area.
     """
     columns = vertices.movedim(-1, 0).contiguous()  # (3, N, V): PyTorch gathers and scatters columns fast
-    summed = torch.stack(_AreaNormals.apply(*columns.unbind(0), triangles))
+    summed = _AreaNormals.apply(columns, triangles)
     squared = summed[0] * summed[0] + summed[1] * summed[1] + summed[2] * summed[2]
     return (summed * squared.clamp_min(_SHORTEST**2).rsqrt()).movedim(0, -1)
 
 
 class _AreaNormals(torch.autograd.Function):
-    """Columns x, y, z `(N, V)` -> columns of the sum, over a vertex's triangles, of twice area times normal."""
+    """Columns x, y, z `(3, N, V)` -> such columns of the sum of twice area times normal of a vertex's triangles."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, z: Tensor, triangles: Tensor):
-        ctx.save_for_backward(x, y, z, triangles)
-        corners = _flat_corners(triangles, x)
-        a, b, c = (_gather((x, y, z), corner) for corner in corners)
-        weighted = _cross(_subtract(b, a), _subtract(c, a))
-        return _scatter(x, corners, (weighted, weighted, weighted))
+    def forward(ctx: Any, columns: Tensor, triangles: Tensor) -> Tensor:
+        ctx.save_for_backward(columns, triangles)
+        sums = torch.zeros_like(columns)
+        for part in _parts(columns.shape[1]):
+            corners = _flat_corners(triangles, columns[:, part])
+            a, b, c = (_gather(columns[:, part], corner) for corner in corners)
+            weighted = _cross(_subtract(b, a), _subtract(c, a))
+            _scatter(sums[:, part], corners, (weighted, weighted, weighted))
+        return sums
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor):
-        x, y, z, triangles = ctx.saved_tensors
-        corners = _flat_corners(triangles, x)
-        a, b, c = (_gather((x, y, z), corner) for corner in corners)
-        upstream = [_gather(gradients, corner) for corner in corners]
-        summed = [first + second + third for first, second, third in zip(*upstream, strict=True)]
-        # The triangle's a x b + b x c + c x a is linear in each corner.
-        passed = tuple(_cross(_subtract(*edge), summed) for edge in ((b, c), (c, a), (a, b)))
-        return *_scatter(x, corners, passed), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        columns, triangles = ctx.saved_tensors
+        sums = torch.zeros_like(columns)
+        for part in _parts(columns.shape[1]):
+            corners = _flat_corners(triangles, columns[:, part])
+            a, b, c = (_gather(columns[:, part], corner) for corner in corners)
+            upstream = (_gather(gradient[:, part], corner) for corner in corners)
+            summed = [first + second + third for first, second, third in zip(*upstream, strict=True)]
+            # The triangle's a x b + b x c + c x a is linear in each corner.
+            _scatter(sums[:, part], corners, [_cross(_subtract(*edge), summed) for edge in ((b, c), (c, a), (a, b))])
+        return sums, None
 
 
-def _flat_corners(triangles: Tensor, column: Tensor) -> list[Tensor]:
-    """Positions `(N * F,)` of the triangles' three corners in a flattened column `(N, V)`."""
-    count, vertices = column.shape
-    first_vertex = torch.arange(count, device=column.device)[:, None] * vertices
+def _parts(count: int) -> list[slice]:
+    """A few meshes at a time, so that what is computed of them stays in the cache."""
+    return [slice(start, min(start + 4, count)) for start in range(0, count, 4)]
+
+
+def _flat_corners(triangles: Tensor, columns: Tensor) -> list[Tensor]:
+    """Positions `(n * F,)` of the triangles' three corners in a flattened column of `columns (3, n, V)`."""
+    _, count, vertices = columns.shape
+    first_vertex = torch.arange(count, device=columns.device)[:, None] * vertices
     return [(corner.contiguous() + first_vertex).view(-1) for corner in triangles.unbind(1)]
 
 
-def _gather(columns: Sequence[Tensor], corner: Tensor) -> list[Tensor]:
+def _gather(columns: Tensor, corner: Tensor) -> list[Tensor]:
     return [column.reshape(-1).index_select(0, corner) for column in columns]
 
 
-def _scatter(like: Tensor, corners: list[Tensor], values: Sequence[Sequence[Tensor]]) -> tuple[Tensor, ...]:
-    """Add up what each corner's three columns `(N * F,)` bring to the vertices."""
-    sums = tuple(torch.zeros_like(like) for _ in range(3))
+def _scatter(sums: Tensor, corners: list[Tensor], values: Sequence[Sequence[Tensor]]) -> None:
+    """Add what each corner brings, three columns `(n * F,)`, to the vertices' `sums (3, n, V)`."""
     for corner, columns in zip(corners, values, strict=True):
         for total, column in zip(sums, columns, strict=True):
             total.view(-1).scatter_add_(0, corner, column)
-    return sums
 
 
 def _subtract(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:

@@ -172,12 +172,9 @@ class _Interpolate(torch.autograd.Function):
             covered = _covered_pixels(index[part], triangles, vertices)
             weights = _take_planes(barycentrics[part], covered)
             flat = image[part].view(-1)
-            for channel in range(channels):
-                values = planes[channel, part].view(-1)
-                seen = sum(
-                    weight * values.index_select(0, at) for weight, at in zip(weights, covered.corner, strict=True)
-                )
-                flat.scatter_(0, covered.in_planes(channels, channel), seen)
+            for channel, position in enumerate(covered.in_planes(channels)):
+                first, second, third = (planes[channel, part].view(-1).index_select(0, at) for at in covered.corner)
+                flat.scatter_(0, position, weights[0] * first + weights[1] * second + weights[2] * third)
         ctx.save_for_backward(planes, barycentrics, index, triangles)
         return image
 
@@ -194,15 +191,15 @@ class _Interpolate(torch.autograd.Function):
             weights = _take_planes(barycentrics[part], covered)
             grad_weights = [torch.zeros_like(weight) for weight in weights]
             flat = grad_image[part].reshape(-1)
-            for channel in range(channels):
-                grad = flat.index_select(0, covered.in_planes(channels, channel))
+            for channel, position in enumerate(covered.in_planes(channels)):
+                grad = flat.index_select(0, position)
                 values = planes[channel, part].view(-1)
                 grad_values = grad_planes[channel, part].view(-1)
                 for corner, at in enumerate(covered.corner):
                     grad_values.scatter_add_(0, at, weights[corner] * grad)
                     grad_weights[corner] += values.index_select(0, at) * grad
-            for corner, grad in enumerate(grad_weights):
-                grad_barycentrics[part].view(-1).scatter_(0, covered.in_planes(3, corner), grad)
+            for grad, position in zip(grad_weights, covered.in_planes(3), strict=True):
+                grad_barycentrics[part].view(-1).scatter_(0, position, grad)
         return grad_planes.movedim(0, -1), grad_barycentrics, None, None
 
 
@@ -214,10 +211,11 @@ class _CoveredPixels(NamedTuple):
     image: Tensor  # (P,) int64 picture of the chunk
     shape: torch.Size  # (n, H, W)
 
-    def in_planes(self, channels: int, channel: int) -> Tensor:
-        """Positions `(P,)` in the given channel of a flat `(n, channels, H, W)`."""
+    def in_planes(self, channels: int) -> list[Tensor]:
+        """Positions `(P,)` in each channel of a flat `(n, channels, H, W)`."""
         area = self.shape[1] * self.shape[2]
-        return self.position + (self.image * ((channels - 1) * area) + channel * area)
+        first = self.position + self.image * ((channels - 1) * area)
+        return [first + channel * area for channel in range(channels)]
 
     def center(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Pixel centres, x and y `(P,)`."""
@@ -239,8 +237,7 @@ def _covered_pixels(index: Tensor, triangles: Tensor, vertices: int) -> _Covered
 
 def _take_planes(planes: Tensor, covered: _CoveredPixels) -> tuple[Tensor, ...]:
     """The columns `(P,)` of contiguous planes `(n, C, H, W)` at the covered pixels."""
-    flat, channels = planes.view(-1), planes.shape[1]
-    return tuple(flat.index_select(0, covered.in_planes(channels, channel)) for channel in range(channels))
+    return tuple(planes.view(-1).index_select(0, position) for position in covered.in_planes(planes.shape[1]))
 
 
 def _draw(columns: tuple[Tensor, ...], triangles: Triangles, settings: Settings, target: Fragments) -> None:

@@ -102,7 +102,8 @@ def composite(render: RenderOutput, background: Tensor) -> Tensor:
 
 
 def _encode(linear: Tensor) -> Tensor:
-    return linear_to_srgb(linear.clamp(0, 1))
+    # Few at a time: the many steps of the curve then stay in the cache.
+    return torch.cat([linear_to_srgb(part.clamp(0, 1)) for part in linear.split(4)])
 
 
 def _blend(
