@@ -35,6 +35,7 @@ def run(eager_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProces
     config = {
         "output_dir": "runs/tiny",
         "pictures": 1234,
+        "warm_up_pictures": 567,
         "photographs": None,
         "photograph_share": 0.0,
         "per_device_train_batch_size": 7,
@@ -61,7 +62,7 @@ def test_a_published_checkpoint_reconstructs_as_the_run_did(
     assert state["face_model.template"].dtype == torch.float32
     assert {file.name for file in output.glob("*.py")} == {file.name for file in travelling_files()}
     card = (output / "README.md").read_text()
-    assert "| tiny | 1,234 | none | 7 | 0.0003 | 2 |" in card
+    assert "| tiny | 1,234 | none | 567 | 7 | 0.0003 | 2 |" in card
     assert "| renders | vertex error, mm | 1.50 |" in card
 
 

@@ -85,7 +85,8 @@ def _run_row(facts: dict[str, Any]) -> str:
     minutes = result["train_runtime"] / 60
     return (
         f"| {Path(config['output_dir']).name} | {config['pictures']:,} | {photographs} | "
-        f"{config['per_device_train_batch_size']} | {config['learning_rate']:g} | {minutes:.0f} |"
+        f"{config['warm_up_pictures']:,} | {config['per_device_train_batch_size']} | "
+        f"{config['learning_rate']:g} | {minutes:.0f} |"
     )
 
 

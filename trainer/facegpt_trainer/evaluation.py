@@ -52,7 +52,7 @@ def evaluate_photographs(
         model, processor: the checkpoint.
         data (`Path`): a folder with `landmarks.npz` (`files`, `mediapipe68` and, for some, `human_files`,
             `human68_approx`; pixels) and the pictures that it names.
-        subset (`str`): `"held-out"` photographs (those that training excludes), or `"all"`.
+        subset (`str`): `"held-out"` photographs (those that training excludes), or `"all"`, for faces found alone.
 
     Returns:
         `dict`: errors are mean distances over the outer-eye distance, in per cent; shares in per cent.
@@ -65,7 +65,7 @@ def evaluate_photographs(
     faces_found = []
     for name, reconstruction in _reconstruct_files(model, processor, data, names):
         faces_found.append(len(reconstruction.probability))
-        if not faces_found[-1]:
+        if not faces_found[-1] or subset == "all":
             continue
         points = _largest_face_landmarks(model, reconstruction)
         group = name.split("/")[0]
