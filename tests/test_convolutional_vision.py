@@ -21,6 +21,7 @@ import torch
 from facegpt_trainer.collator import FaceCollator
 from facegpt_trainer.data_engine import DataEngine
 from facegpt_trainer.nano import NANO_TEXT, build_nano_vlm, count_image_tokens
+from facegpt_trainer.training_config import LOSS_WEIGHTS
 from facegpt_trainer.vision_warm_up import ProbeCollator, warm_up_vision
 from transformers import ResNetConfig, ResNetModel, TrainingArguments
 
@@ -84,14 +85,14 @@ def test_warm_up_trains_the_tower_and_nothing_else(
         disable_tqdm=True,
         save_strategy="no",
     )
-    warm_up_vision(vlm, collator, arguments, pictures=8)
+    warm_up_vision(vlm, collator, LOSS_WEIGHTS, arguments, pictures=8)
     moved = {name for name, value in vlm.named_parameters() if not torch.equal(value, before[name])}
     assert moved and all(name.startswith("model.vision_tower.") for name in moved)
 
 
-def test_only_pictures_of_one_face_have_a_code(vlm_and_processor: tuple, face_model: MorphableModel):
+def test_warm_up_pictures_show_one_face_each(vlm_and_processor: tuple, face_model: MorphableModel):
     processor = FaceGPTProcessor.from_vlm_processor(copy.deepcopy(vlm_and_processor[1]))
-    collator = FaceCollator(processor, DataEngine(copy.deepcopy(face_model), 112, seed=0))
-    batch = ProbeCollator(collator)([{"picture": number} for number in range(16)])
-    counts = collator.engine.batch(0, 16).counts
-    assert torch.equal(batch["codes"].isfinite().all(-1), counts == 1)
+    collator = ProbeCollator(FaceCollator(processor, DataEngine(copy.deepcopy(face_model), 112, seed=0)))
+    batch, again = (collator([{"picture": number} for number in range(16)]) for _ in range(2))
+    assert [len(part) for part in batch.values()] == [16, 16, 16]
+    assert all(part.isfinite().all() and torch.equal(part, again[name]) for name, part in batch.items())

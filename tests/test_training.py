@@ -40,6 +40,7 @@ def photographs() -> PhotographFolder:
     return PhotographFolder(
         names=["a.jpg", "b.jpg", "c.jpg"],
         pixels=torch.randint(0, 255, (3, 3, 288, 288), generator=generator, dtype=torch.uint8),
+        extents=torch.ones(3, 2),
         landmarks=landmarks,
         boxes=torch.cat((landmarks.amin(1), landmarks.amax(1)), dim=-1),
     )
@@ -115,7 +116,8 @@ def test_photographs_train_by_landmarks_and_by_rendering(
     known = inputs["face_targets"].isfinite().all(-1)
     shown = inputs["face_images"].isfinite().flatten(1).all(1)
     landmarks = inputs["face_landmarks"].isfinite().flatten(1).all(1)
-    assert known.any() and landmarks.sum() == 4 and not (known & (shown | landmarks)).any()
+    # Four photographs, of which some are cut where there is no face.
+    assert known.any() and 1 <= landmarks.sum() <= 4 and not (known & (shown | landmarks)).any()
     terms = facegpt(**inputs).loss_terms
     assert terms["landmarks"] > 0 and terms["label_landmarks"] > 0
     alone = FaceCollator(processor, collator.engine, photographs, photograph_share=1.0, use_landmarks=False)

@@ -29,6 +29,7 @@ from .face_sampler import chance
 from .photographs import PhotographFolder, cut_photographs, mirror_landmark_order
 
 PHOTOGRAPH_CLOSE_UP_SHARE = 0.7
+PHOTOGRAPH_FACELESS_SHARE = 0.3  # of the others
 
 
 class FaceCollator:
@@ -77,23 +78,25 @@ class FaceCollator:
 
     @torch.no_grad()
     def cut(self, number: int, pictures: int) -> PictureBatch:
-        """Photographs as a batch: one face each, whose parameters are not known."""
+        """Photographs as a batch: one face each, whose parameters are not known, or a piece without a face."""
         generator = torch.Generator().manual_seed(self.engine.seed * 1_000_003 + number + 500_009)
         index = self.usable[torch.randint(len(self.usable), (pictures,), generator=generator)]
         close_up = chance(generator, PHOTOGRAPH_CLOSE_UP_SHARE, pictures)
+        faceless = ~close_up & chance(generator, PHOTOGRAPH_FACELESS_SHARE, pictures)
         folder = cast(PhotographFolder, self.photographs)  # without one, none are asked for
-        cuts = cut_photographs(folder, index, close_up, generator, self.engine.side, self.mirrored)
+        cuts = cut_photographs(folder, index, close_up, faceless, generator, self.engine.side, self.mirrored)
         unknown = float("nan")
         parameters = torch.full((pictures, self.engine.parameter_count), unknown)
         shown = self.use_images & close_up[:, None, None, None]
+        landmarks = cuts.landmarks if self.use_landmarks else torch.full_like(cuts.landmarks, unknown)
         return PictureBatch(
             pictures=cuts.pictures,
             close_up=close_up,
-            counts=torch.ones(pictures, dtype=torch.long),
-            picture_cameras=cuts.picture_cameras,
-            face_targets=parameters,
-            face_landmarks=cuts.landmarks if self.use_landmarks else torch.full_like(cuts.landmarks, unknown),
-            face_images=torch.where(shown, cuts.originals, unknown),
+            counts=(~faceless).long(),
+            picture_cameras=cuts.picture_cameras[~faceless],
+            face_targets=parameters[~faceless],
+            face_landmarks=landmarks[~faceless],
+            face_images=torch.where(shown, cuts.originals, unknown)[~faceless],
         )
 
     def lay_out(self, batch: PictureBatch) -> dict[str, Tensor]:

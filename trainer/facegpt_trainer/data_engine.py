@@ -101,10 +101,14 @@ class DataEngine:
         self.seed = seed
         self.parameter_count = sum(parameter_sizes(face_model.config))
 
+    def generator(self, number: int) -> torch.Generator:
+        """The source of chance of the `number`-th batch."""
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+
     @torch.no_grad()
     def batch(self, number: int, pictures: int) -> PictureBatch:
         """The `number`-th batch of the stream, of `pictures` pictures."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+        generator = self.generator(number)
         close_up = chance(generator, CLOSE_UP_SHARE, pictures)
         counts = torch.where(
             close_up,

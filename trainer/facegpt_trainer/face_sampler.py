@@ -60,6 +60,9 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
 EXPRESSION_FREQUENCIES = (0.2, 0.2, 0.08, 0.05, 0.05, 0.05, 0.03, 0.03, 0.07, 0.03, 0.05, 0.16)
 
 
+NEAREST_HEAD = 0.35  # metres from the camera
+
+
 class Placement(NamedTuple):
     """Where faces are seen in their pictures, in units of the picture's side."""
 
@@ -158,7 +161,7 @@ def sample_picture_cameras(generator: torch.Generator, placement: Placement, clo
     has the focal length of the photograph that it was cut from, enlarged, and its principal point where that one's is.
     """
     faces = len(placement.size)
-    distance = 0.35 * (3.0 / 0.35) ** torch.rand(faces, generator=generator)
+    distance = NEAREST_HEAD * (3.0 / NEAREST_HEAD) ** torch.rand(faces, generator=generator)
     focal = placement.size * distance / HEAD_SIZE
     off_axis = normal(generator, math.radians(8), faces, 2).clamp(-0.4, 0.4).tan()
     cropped = torch.cat((focal[:, None], placement.position - focal[:, None] * off_axis), dim=-1)
@@ -175,7 +178,9 @@ def sample_parameters(
 ) -> FaceParameters:
     """Faces at given places of pictures with given assumed cameras `(N, 3)`."""
     faces = len(placement.size)
-    log_focal = normal(generator, 0.12, faces, 1)
+    # A face that fills a whole photograph was taken with a longer lens, not from a hand's breadth away.
+    nearest = (placement.size[:, None] * NEAREST_HEAD / (HEAD_SIZE * picture_cameras[:, :1])).log()
+    log_focal = torch.maximum(normal(generator, 0.12, faces, 1), nearest)
     focal = picture_cameras[:, :1] * log_focal.exp()
     depth = focal * HEAD_SIZE / placement.size[:, None]
     across = (placement.position - picture_cameras[:, 1:]) * depth / focal

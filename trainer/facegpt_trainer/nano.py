@@ -46,10 +46,10 @@ NANO_VISION = {
     "model_type": "resnet",
     "image_size": 112,
     "embedding_size": 32,
-    "hidden_sizes": [32, 64, 160, 384],
+    "hidden_sizes": [32, 64, 128, 256],
     "depths": [1, 2, 2, 2],
     "layer_type": "basic",
-    "hidden_size": 384 * 4 * 4,  # of the one token that its last map becomes; LLaVA's projector asks for it
+    "hidden_size": 256 * 4 * 4,  # of the one token that its last map becomes; LLaVA's projector asks for it
 }
 NANO_TEXT = {
     "vocab_size": 4096,

@@ -31,10 +31,13 @@ from modeling_facegpt.morphable_model import MorphableModel
 from modeling_facegpt.photograph import read_photograph
 
 from .face_sampler import chance, normal, uniform
-from .scenery import pixel_grid
+from .scenery import pixel_grid, sample_backgrounds
 
 STORED_SIDE = 288  # longer side in pixels at which photographs are kept in memory
-CLOSE_UP_SIDE = 1.9  # of a crop, over the longer side of the box around the 468 landmarks
+CLOSE_UP_SIDE = 1.62  # over the longer side of the box around the 468 landmarks: what the second look shows
+SCENE_SIDE = (-0.2, 1.0)  # log of a picture's side over the photograph's in it
+FACELESS_SIDE = (0.15, 0.6)
+CHIN_MARGIN = 0.15  # of the face, between the chin and a faceless piece
 PAD = 0.5
 
 
@@ -43,12 +46,13 @@ class PhotographFolder(NamedTuple):
 
     names: list[str]
     pixels: Tensor  # (M, 3, STORED_SIDE, STORED_SIDE) uint8
+    extents: Tensor  # (M, 2) width and height of the photograph in sides of the square
     landmarks: Tensor  # (M, 468, 2) in sides of the square; NaN where not known
     boxes: Tensor  # (M, 4) around the landmarks, or as a detector gave them; NaN where there is no face
 
 
 class PhotographCuts(NamedTuple):
-    """B pictures cut from photographs, one face each."""
+    """B pictures cut from photographs, one face each; of a faceless one, camera and landmarks mean nothing."""
 
     pictures: Tensor  # (B, 3, S, S)
     originals: Tensor  # (B, 3, S, S) the same, before colours were changed
@@ -87,6 +91,7 @@ def load_photographs(
     return PhotographFolder(
         names=[path.name for path in paths],
         pixels=torch.stack([_letterbox(image) for image in images]),
+        extents=torch.tensor([image.size for image in images]) / sides[:, None],
         landmarks=(points + offsets[:, None]) / sides[:, None, None],
         boxes=(boxes + offsets.repeat(1, 2)) / sides[:, None],
     )
@@ -96,40 +101,66 @@ def cut_photographs(
     folder: PhotographFolder,
     index: Tensor,
     close_up: Tensor,
+    faceless: Tensor,
     generator: torch.Generator,
     side: int,
     mirrored_landmarks: Tensor,
 ) -> PhotographCuts:
-    """Pictures of the photographs at `index (B,)`: crops around the face, or whole photographs, moved a little.
+    """Pictures of the photographs at `index (B,)`: crops around the face, whole photographs, or what lies below it.
+
+    A whole photograph may be a small part of its picture, as faces are in pictures of scenes: what is around it is
+    grey or a drawn background.
 
     Args:
         folder (`PhotographFolder`): the photographs; those at `index` must have boxes.
         index (`torch.Tensor` of shape `(B,)`): which photographs.
-        close_up (`torch.Tensor` of shape `(B,)`): crop or whole.
+        close_up (`torch.Tensor` of shape `(B,)`): crop around the face or not.
+        faceless (`torch.Tensor` of shape `(B,)`): a piece below the chin.
         generator (`torch.Generator`): the only source of chance.
         side (`int`): of the pictures, in pixels.
         mirrored_landmarks (`torch.Tensor` of shape `(468,)`): see `mirror_landmark_order`.
     """
     boxes = folder.boxes[index]
     faces = len(index)
-    middle = torch.where(close_up[:, None], (boxes[:, :2] + boxes[:, 2:]) / 2, 0.5)
-    extent = (boxes[:, 2:] - boxes[:, :2]).amax(-1)
-    reach = torch.where(close_up, CLOSE_UP_SIDE * extent, 1.0) * normal(generator, 0.14, faces).exp()
-    middle = middle + reach[:, None] * normal(generator, 0.05, faces, 2)
-    angle = normal(generator, 0.12, faces) * chance(generator, 0.6, faces)
+    reach, middle = _views(boxes, close_up, faceless, generator)
+    angle = normal(generator, 0.12, faces) * (chance(generator, 0.6, faces) & ~faceless)
     flip = torch.where(chance(generator, 0.5, faces), -1.0, 1.0)
     cosine, sine = angle.cos(), angle.sin()
     # picture -> photograph, both in sides: photograph = middle + reach * turn(flip(picture - 0.5))
     matrix = (
         torch.stack((cosine * flip, -sine, sine * flip, cosine), dim=-1).unflatten(-1, (2, 2)) * reach[:, None, None]
     )
-    originals = _sample(folder.pixels[index], matrix, middle, side)
+    around = torch.where(
+        chance(generator, 0.5, faces, 1, 1, 1), sample_backgrounds(generator, faces, side), torch.tensor(PAD)
+    )
+    originals = _sample(folder.pixels[index], folder.extents[index], around, matrix, middle)
     inverse = torch.linalg.inv(matrix)
     landmarks = (folder.landmarks[index] - middle[:, None]) @ inverse.mT + 0.5
     landmarks = torch.where(flip[:, None, None] < 0, landmarks[:, mirrored_landmarks], landmarks)
     centre = ((0.5 - middle)[:, None] @ inverse.mT)[:, 0] + 0.5
-    cameras = torch.cat((default_focal(1, 1) / reach[:, None], centre), dim=-1)
+    focal = default_focal(1, 1)
+    cropped = torch.cat((focal / reach[:, None], centre), dim=-1)
+    # Nobody can tell that a picture of a scene holds another one.
+    whole = cropped.new_tensor([focal, 0.5, 0.5])
+    cameras = torch.where(close_up[:, None], cropped, whole)
     return PhotographCuts(_recolour(generator, originals), originals, cameras, landmarks)
+
+
+def _views(boxes: Tensor, close_up: Tensor, faceless: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Side `(B,)` and middle `(B, 2)` of the part of each photograph that is shown, in sides of its square."""
+    faces = len(boxes)
+    extent = (boxes[:, 2:] - boxes[:, :2]).amax(-1)
+    near = CLOSE_UP_SIDE * extent * normal(generator, 0.14, faces).exp()
+    far = uniform(generator, *SCENE_SIDE, faces).exp()
+    below = uniform(generator, *FACELESS_SIDE, faces)
+    reach = torch.where(close_up, near, torch.where(faceless, below, far))
+    shift = normal(generator, 0.05, faces, 2) * reach[:, None]
+    free = (far - 1).clamp(min=0)[:, None] / 2
+    scene = 0.5 + free * uniform(generator, -1.0, 1.0, faces, 2) + shift
+    face = (boxes[:, :2] + boxes[:, 2:]) / 2 + shift
+    chin = boxes[:, 3] + CHIN_MARGIN * extent
+    piece = torch.stack((0.5 + uniform(generator, -0.3, 0.3, faces), chin + below / 2), dim=-1)
+    return reach, torch.where(close_up[:, None], face, torch.where(faceless[:, None], piece, scene))
 
 
 def mirror_landmark_order(face_model: MorphableModel) -> Tensor:
@@ -156,13 +187,17 @@ def _letterbox(image) -> Tensor:
     return square
 
 
-def _sample(pixels: Tensor, matrix: Tensor, middle: Tensor, side: int) -> Tensor:
-    """Twice as fine and averaged: photographs are mostly larger than their pictures."""
-    grid = (pixel_grid(2 * side).flatten(1).T[None] - 0.5) @ matrix.mT + middle[:, None]
-    grid = (2 * grid - 1).unflatten(1, (2 * side, 2 * side))
-    # Outside the photograph is grey: shift so that zero padding means grey.
-    fine = F.grid_sample(pixels.float() / 255 - PAD, grid, align_corners=False, padding_mode="zeros") + PAD
-    return F.avg_pool2d(fine, 2)
+def _sample(pixels: Tensor, extents: Tensor, around: Tensor, matrix: Tensor, middle: Tensor) -> Tensor:
+    """Twice as fine and averaged: photographs are mostly larger than their pictures. `around (B, 3, S, S)` shows
+    where the photographs, `extents (B, 2)` of their squares, end."""
+    side = 2 * around.shape[-1]
+    grid = (pixel_grid(side).flatten(1).T[None] - 0.5) @ matrix.mT + middle[:, None]
+    inside = ((grid - 0.5).abs() < extents[:, None] / 2).all(-1)
+    grid = (2 * grid - 1).unflatten(1, (side, side))
+    fine = F.grid_sample(pixels.float() / 255, grid, align_corners=False, padding_mode="border")
+    covered = F.avg_pool2d(inside.float().unflatten(1, (1, side, side)), 2)
+    shown = F.avg_pool2d(fine * inside.unflatten(1, (1, side, side)), 2)
+    return shown + (1 - covered) * around
 
 
 def _recolour(generator: torch.Generator, pictures: Tensor) -> Tensor:

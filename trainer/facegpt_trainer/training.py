@@ -88,7 +88,9 @@ def train(config: FaceGPTTrainingConfig) -> Path:
     output = Path(str(config.output_dir))
     last = get_last_checkpoint(config.output_dir) if output.is_dir() else None
     if config.warm_up_pictures and last is None:
-        warm_up_vision(model.vlm, collator, warm_up_arguments(config), config.warm_up_pictures)
+        warm_up_vision(
+            model.vlm, collator, model.config.loss_weights, warm_up_arguments(config), config.warm_up_pictures
+        )
     trainer = FaceGPTTrainer(
         model=model,
         args=config,
