@@ -91,6 +91,8 @@ def train(config: FaceGPTTrainingConfig) -> Path:
         warm_up_vision(
             model.vlm, collator, model.config.loss_weights, warm_up_arguments(config), config.warm_up_pictures
         )
+    if not config.train_vision:
+        model.vlm.model.vision_tower.requires_grad_(False)
     trainer = FaceGPTTrainer(
         model=model,
         args=config,

@@ -53,6 +53,10 @@ class FaceGPTTrainingConfig(SFTConfig):
     warm_up_pictures: int = field(
         default=0, metadata={"help": "Renders on which an untrained checkpoint's vision tower is trained alone first."}
     )
+    train_vision: bool = field(
+        default=True,
+        metadata={"help": "Train the vision tower too; a warmed-up one had better wait for the language model."},
+    )
     data_seed: int = field(default=0, metadata={"help": "Seed of the stream of pictures."})
     photographs: str | None = field(default=None, metadata={"help": "Folder of photographs to mix in."})
     photograph_landmarks: str | None = field(
