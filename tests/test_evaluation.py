@@ -18,16 +18,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from facegpt_trainer.data_engine import DataEngine
 from facegpt_trainer.evaluation import (
     _aligned_error,
+    _angle_between,
     _error,
+    _explained,
     evaluate_photographs,
     evaluate_presence,
     evaluate_renders,
 )
 from PIL import Image
 
-from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
+from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor, MorphableModel
+from modeling_facegpt.face_parameters import vector_to_parameters
 from modeling_facegpt.rotations import rotation_about_axis
 
 
@@ -79,6 +83,18 @@ def test_renders_give_errors_of_checkpoint_and_mean_face(
     figures = evaluate_renders(eager_facegpt, processor, pictures=4)
     assert figures["not found, %"] == 0
     assert figures["vertex error, mm"] > 0 and figures["vertex error of the mean face, mm"] > 0
+    assert 0 < figures["head rotation, degrees off"] < 180
+    assert all(figures[f"{group} explained, %"] < 100 for group in ("identity", "expression", "albedo", "light"))
+
+
+def test_what_is_known_exactly_is_explained_wholly(face_model: MorphableModel):
+    engine = DataEngine(face_model, 32, seed=0)
+    batch = engine.compose(torch.Generator().manual_seed(0), torch.ones(4, dtype=torch.bool), torch.ones(4).long())
+    true = vector_to_parameters(batch.face_targets, face_model.config)
+    assert all(value == pytest.approx(100.0) for value in _explained(true, true).values())
+    average = true._replace(light=true.light.mean(0).expand_as(true.light))
+    assert _explained(average, true)["light explained, %"] == pytest.approx(0.0, abs=1e-3)
+    assert _angle_between(true.rotation[:1], true.rotation[:1]) == pytest.approx(0.0, abs=0.1)
 
 
 def test_a_model_that_sees_faces_everywhere_is_caught(

@@ -18,6 +18,7 @@ Nothing here is seen in training: the photographs are those that recipes exclude
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -26,11 +27,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from modeling_facegpt.camera import Camera
-from modeling_facegpt.face_parameters import select_faces, vector_to_parameters
+from modeling_facegpt.face_parameters import (
+    FaceParameters,
+    concatenate_faces,
+    select_faces,
+    vector_to_parameters,
+)
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.photograph import read_photograph
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
-from modeling_facegpt.reconstruction import Reconstruction, landmarks_in_photo
+from modeling_facegpt.reconstruction import Reconstruction, face_boxes, landmarks_in_photo
+from modeling_facegpt.renderer import render_mesh
+from modeling_facegpt.rotations import rotation_6d_to_matrix
 
 from .data_engine import DataEngine, PictureBatch
 from .evaluate_morphable_model import similarity_between
@@ -41,6 +49,7 @@ OUTER_EYE_CORNERS = (36, 45)
 HELD_OUT_SEED = 987_654_321
 HELD_OUT_CONGRESS = ("8", "9")
 BATCH = 16
+RENDERED_SIDE = 2  # of held-out renders, over that of the picture that the model sees: photographs are larger too
 
 
 def evaluate_photographs(
@@ -55,7 +64,8 @@ def evaluate_photographs(
         subset (`str`): `"held-out"` photographs (those that training excludes), or `"all"`, for faces found alone.
 
     Returns:
-        `dict`: errors are mean distances over the outer-eye distance, in per cent; shares in per cent.
+        `dict`: errors are mean distances over the outer-eye distance, in per cent; shares in per cent; colours
+        are those of the rendered face against the photograph.
     """
     with np.load(data / "landmarks.npz") as arrays:
         machine = dict(zip(arrays["files"].tolist(), arrays["mediapipe68"][..., :2], strict=True))
@@ -63,13 +73,16 @@ def evaluate_photographs(
     names = [name for name in machine if subset == "all" or _is_held_out(name)]
     errors: dict[str, list[float]] = {}
     faces_found = []
-    for name, reconstruction in _reconstruct_files(model, processor, data, names):
+    for name, image, reconstruction in _reconstruct_files(model, processor, data, names):
         faces_found.append(len(reconstruction.probability))
         if not faces_found[-1] or subset == "all":
             continue
         points = _largest_face_landmarks(model, reconstruction)
         group = name.split("/")[0]
         if _is_held_out(name):
+            errors.setdefault(f"{group}: colour of the face, % of white", []).append(
+                _colour_error(model, processor, image, reconstruction)
+            )
             errors.setdefault(f"{group}: 68 machine points, % of outer-eye distance", []).append(
                 _error(points, torch.as_tensor(machine[name]), range(68))
             )
@@ -88,38 +101,44 @@ def evaluate_photographs(
 def evaluate_renders(
     model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, *, pictures: int = 200
 ) -> dict[str, float]:
-    """Geometry of held-out renders of one face each: pose-free, with expression, after similarity alignment.
+    """Geometry, pose and appearance of held-out renders of one face each, drawn as whole photographs.
 
     Returns:
-        `dict`: mean vertex errors over the face region in millimetres, of the checkpoint and of the mean face.
+        `dict`: mean vertex errors over the face region in millimetres, of the checkpoint and of the mean face,
+        pose-free with expression after similarity alignment; mean angle between head rotations in degrees; how much of the
+        variance of each group of parameters is explained, in per cent (0: no better than the average).
     """
-    engine = DataEngine(model.face_model, model.config.render_size, HELD_OUT_SEED)
+    engine = DataEngine(model.face_model, RENDERED_SIDE * model.config.render_size, HELD_OUT_SEED)
     face = model.face_model.region("face") > 0.5
-    ours, means, landmarks, missed = [], [], [], 0
+    ours, means, landmarks, angles = [], [], [], []
+    found: list[FaceParameters] = []
+    wanted: list[FaceParameters] = []
     for batch in _batches(engine, pictures, faces=1):
         images = _to_images(batch)
         true = vector_to_parameters(batch.face_targets, model.face_model.config)
         target = model.face_model(true).vertices[:, face]
-        side = float(model.config.render_size)
+        side = float(engine.side)
         camera = Camera(1.2 * torch.full((len(images),), side), torch.full((len(images), 2), side / 2))
         points = landmarks_in_photo(model.face_model, true, camera)
         for row, reconstruction in enumerate(model.reconstruct(images, processor, batch_size=BATCH)):
             if not len(reconstruction.probability):
-                missed += 1
                 continue
-            best = select_faces(reconstruction.parameters, reconstruction.probability.argmax()[None])
-            mine = model.face_model(best).vertices[0, face]
+            found.append(select_faces(reconstruction.parameters, reconstruction.probability.argmax()[None]))
+            wanted.append(select_faces(true, torch.tensor([row])))
+            mine = model.face_model(found[-1]).vertices[0, face]
             ours.append(_aligned_error(mine, target[row]))
             means.append(_aligned_error(model.face_model.template[face], target[row]))
             landmarks.append(_error(_largest_face_landmarks(model, reconstruction), points[row], range(68)))
+            angles.append(_angle_between(found[-1].rotation, wanted[-1].rotation))
     return {
         "renders with one face": float(pictures),
-        "not found, %": 100 * missed / pictures,
+        "not found, %": 100 * (1 - len(found) / pictures),
         "vertex error, mm": 1000 * float(np.mean(ours)),
         "vertex error of the mean face, mm": 1000 * float(np.mean(means)),
         "below the mean face, %": 100 * (1 - float(np.mean(ours)) / float(np.mean(means))),
         "68 landmarks, % of outer-eye distance": float(np.mean(landmarks)),
-    }
+        "head rotation, degrees off": float(np.mean(angles)),
+    } | _explained(concatenate_faces(found), concatenate_faces(wanted))
 
 
 def evaluate_presence(
@@ -171,22 +190,43 @@ def _is_held_out(name: str) -> bool:
 
 def _reconstruct_files(
     model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, data: Path, names: list[str]
-) -> Iterator[tuple[str, Reconstruction]]:
+) -> Iterator[tuple[str, Image.Image, Reconstruction]]:
     for start in tqdm(range(0, len(names), BATCH), desc="photographs", unit="batch"):
         chosen = names[start : start + BATCH]
         photographs = [read_photograph(data / name) for name in chosen]
-        found = model.reconstruct(
-            [photograph.image for photograph in photographs],
-            processor,
-            focals=[photograph.focal for photograph in photographs],
-            batch_size=BATCH,
-        )
-        yield from zip(chosen, found, strict=True)
+        images = [photograph.image for photograph in photographs]
+        focals = [photograph.focal for photograph in photographs]
+        found = model.reconstruct(images, processor, focals=focals, batch_size=BATCH)
+        yield from zip(chosen, images, found, strict=True)
+
+
+def _colour_error(
+    model: FaceGPTForConditionalGeneration,
+    processor: FaceGPTProcessor,
+    image: Image.Image,
+    reconstruction: Reconstruction,
+) -> float:
+    """Mean difference of sRGB values between the largest face as rendered and the photograph, in per cent."""
+    points = landmarks_in_photo(model.face_model, reconstruction.parameters, reconstruction.camera)
+    largest = _largest(points)
+    face = select_faces(reconstruction.parameters, largest[None])
+    frame = processor.frame_face(image, face_boxes(points)[largest], focal=float(reconstruction.camera.focal[largest]))
+    side = frame.picture.shape[-1]
+    camera = Camera(frame.camera[None, 0] * side, frame.camera[None, 1:] * side)
+    region = model.face_model.region("face")[None, :, None]
+    render = render_mesh(model.face_model(face), face, camera, (side, side), attributes=region)
+    weight = render.mask[0] * (cast(Tensor, render.attributes)[0] > 0.5)
+    return 100 * float(((render.image[0] - frame.picture).abs().mean(0) * weight).sum() / weight.sum().clamp(min=1))
 
 
 def _largest_face_landmarks(model: FaceGPTForConditionalGeneration, reconstruction: Reconstruction) -> Tensor:
     points = landmarks_in_photo(model.face_model, reconstruction.parameters, reconstruction.camera)
-    return points[(points.amax(1) - points.amin(1)).prod(-1).argmax()]
+    return points[_largest(points)]
+
+
+def _largest(points: Tensor) -> Tensor:
+    """Index of the largest face of landmarks `(N, L, 2)`."""
+    return (points.amax(1) - points.amin(1)).prod(-1).argmax()
 
 
 def _error(points: Tensor, target: Tensor, chosen: tuple[int, ...] | range) -> float:
@@ -194,6 +234,22 @@ def _error(points: Tensor, target: Tensor, chosen: tuple[int, ...] | range) -> f
     eyes = (target[OUTER_EYE_CORNERS[0]] - target[OUTER_EYE_CORNERS[1]]).norm()
     index = list(chosen)
     return 100 * float((points[index] - target[index]).norm(dim=-1).mean() / eyes)
+
+
+def _angle_between(rotation: Tensor, other: Tensor) -> float:
+    """Degrees between rotations `(1, 6)`."""
+    relative = rotation_6d_to_matrix(rotation) @ rotation_6d_to_matrix(other).mT
+    return float(torch.rad2deg(((relative.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1).acos()))
+
+
+def _explained(found: FaceParameters, wanted: FaceParameters) -> dict[str, float]:
+    """Explained variance of the groups that do not depend on the camera, in per cent."""
+    results = {}
+    for name in ("identity", "expression", "albedo", "light"):
+        mine, true = getattr(found, name), getattr(wanted, name)
+        unexplained = (mine - true).square().sum() / (true - true.mean(0)).square().sum()
+        results[f"{name} explained, %"] = 100 * float(1 - unexplained)
+    return results
 
 
 def _aligned_error(points: Tensor, target: Tensor) -> float:
