@@ -105,8 +105,8 @@ def evaluate_renders(
 
     Returns:
         `dict`: mean vertex errors over the face region in millimetres, of the checkpoint and of the mean face,
-        pose-free with expression after similarity alignment; mean angle between head rotations in degrees; how much of the
-        variance of each group of parameters is explained, in per cent (0: no better than the average).
+        pose-free with expression after similarity alignment; mean angle between head rotations in degrees; how
+        much of the variance of each group of parameters is explained, in per cent (0: no better than the average).
     """
     engine = DataEngine(model.face_model, RENDERED_SIDE * model.config.render_size, HELD_OUT_SEED)
     face = model.face_model.region("face") > 0.5
