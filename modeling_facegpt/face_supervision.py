@@ -119,7 +119,9 @@ def _label_terms(
     points = _landmarks_in_picture(face_model, vertices, select_faces(parameters, index), chosen)
     region = face_model.region("face") > 0
     errors = point_loss(vertices[:, region], true_vertices[:, region])
-    groups = _by_group(code_loss(code[index], true_code), face_model)
+    # Else the many components that nobody can see would outvote the few that count.
+    visibility = face_model.component_visibility.to(code)
+    groups = _by_group(code_loss(code[index], true_code) * visibility, face_model)
     terms = {"code_" + name: group for name, group in groups.items()}
     terms["code_likelihood"] = _mean(code_likelihood_loss(code[index], log_variance[index], true_code))
     terms["label_shape"] = _mean(errors) * 1000 / MILLIMETRES_OF_SHAPE_UNIT

@@ -19,6 +19,7 @@ in log space (Beer-Lambert).
 """
 
 import math
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -27,7 +28,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from .configuration_facegpt import MorphableModelConfig
-from .face_parameters import FaceParameters
+from .face_parameters import FaceParameters, parameter_sizes
 from .mesh import Mesh
 from .rotations import yaw_pitch_roll_to_matrix
 
@@ -123,6 +124,19 @@ class MorphableModel(PreTrainedModel):
             return
         for name, value in _placeholder_buffers(module.config).items():
             init.copy_(module.get_buffer(name), value.to(module.get_buffer(name)))
+
+    @cached_property
+    @torch.no_grad()
+    def component_visibility(self) -> Tensor:
+        """How much each number of `FaceParameters` changes the face region, `(P,)`: the root mean square change of
+        position or colour over the average of its group; 1 for groups that are no basis."""
+        region = self.region("face").float()
+        groups = FaceParameters(*(region.new_ones(size) for size in parameter_sizes(self.config)))
+        bases = {"identity": self.identity_basis, "expression": self.expression_basis, "albedo": self.albedo_basis}
+        for name, basis in bases.items():
+            change = (basis.float().square().sum(-1) @ region).sqrt()
+            groups = groups._replace(**{name: change / change.mean().clamp(min=1e-12)})
+        return torch.cat(groups)
 
     def forward(self, parameters: FaceParameters) -> Mesh:
         """Faces in model space: no head pose, no camera.

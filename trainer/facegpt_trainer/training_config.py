@@ -23,7 +23,7 @@ LOSS_WEIGHTS = {
     "text": 0.3,
     "label_landmarks": 4.0,
     "label_shape": 2.0,
-    "code_identity": 0.5,
+    "code_identity": 1.5,
     "code_albedo": 0.6,
     "code_expression": 2.0,
     "code_light": 0.75,
