@@ -30,7 +30,7 @@ from .camera import Camera, default_focal
 from .face_head import parameter_standard_deviation
 from .face_parameters import FaceParameters, concatenate_faces, select_faces, vector_to_parameters
 from .processing_facegpt import FaceGPTProcessor
-from .reconstruction import Reconstruction, face_boxes, landmarks_in_photo
+from .reconstruction import Reconstruction, distinct_faces, face_boxes, landmarks_in_photo
 
 
 class Look(NamedTuple):
@@ -139,7 +139,7 @@ def _photo_camera(image: Image.Image, focal: float, like: Tensor) -> Camera:
 
 
 def _gather(image: Image.Image, focal: float, looks: list[Look], model: Any) -> Reconstruction:
-    """The faces of one photograph, from left to right."""
+    """The faces of one photograph, from left to right. A second look may move two onto the same face: one stays."""
     if not looks:
         empty = vector_to_parameters(
             torch.zeros(0, model.face_head.code_size, device=model.device), model.face_model.config
@@ -148,10 +148,16 @@ def _gather(image: Image.Image, focal: float, looks: list[Look], model: Any) -> 
     parameters = concatenate_faces([look.parameters for look in looks])
     deviation = concatenate_faces([look.standard_deviation for look in looks])
     probability = torch.cat([look.probability for look in looks])
+    camera = _photo_camera(image, focal, probability)
+    kept = torch.ones_like(probability, dtype=torch.bool)
+    if len(probability) > 1:
+        boxes = face_boxes(landmarks_in_photo(model.face_model, parameters, camera))
+        kept = distinct_faces(boxes, probability)
     order = (parameters.translation[:, 0] / parameters.translation[:, 2].clamp(min=1e-6)).argsort()
+    order = order[kept[order]]
     return Reconstruction(
         size=image.size,
-        camera=_photo_camera(image, focal, probability),
+        camera=_photo_camera(image, focal, probability[order]),
         parameters=select_faces(parameters, order),
         standard_deviation=select_faces(deviation, order),
         probability=probability[order],

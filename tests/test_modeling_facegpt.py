@@ -25,7 +25,7 @@ from modeling_facegpt import Camera, FaceGPTForConditionalGeneration, FaceGPTPro
 from modeling_facegpt.camera import apply_affine, crop_camera
 from modeling_facegpt.face_head import decode
 from modeling_facegpt.face_parameters import parameters_to_vector
-from modeling_facegpt.reconstruction import landmarks_in_photo
+from modeling_facegpt.reconstruction import distinct_faces, face_boxes, landmarks_in_photo
 
 FACES = (2, 0, 1)
 
@@ -167,7 +167,7 @@ def test_face_head_and_morphable_model_stay_in_full_precision(
     assert loaded.face_head.output.weight.dtype == loaded.face_model.template.dtype == torch.float32
 
 
-def test_reconstruct_fills_the_slots_and_sorts_faces(
+def test_reconstruct_sorts_faces_and_gives_each_once(
     eager_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
 ):
     photographs = [Image.effect_noise(size, 90).convert("RGB") for size in ((160, 120), (60, 90), (112, 112))]
@@ -175,7 +175,9 @@ def test_reconstruct_fills_the_slots_and_sorts_faces(
     assert [result.size for result in results] == [(160, 120), (60, 90), (112, 112)]
     for result in results:
         faces = len(result.probability)
-        assert faces == eager_facegpt.config.max_faces
+        assert 1 <= faces <= eager_facegpt.config.max_faces
+        landmarks = landmarks_in_photo(eager_facegpt.face_model, result.parameters, result.camera)
+        assert distinct_faces(face_boxes(landmarks), result.probability).all()
         assert all(group.shape[0] == faces for group in (*result.parameters, *result.standard_deviation))
         assert all(group.isfinite().all() for group in (*result.parameters, *result.standard_deviation))
         across = result.parameters.translation[:, 0] / result.parameters.translation[:, 2]

@@ -59,3 +59,23 @@ def face_boxes(landmarks: Tensor, enlargement: float = 1.2) -> Tensor:
     low, high = landmarks.amin(1), landmarks.amax(1)
     centre, half = (low + high) / 2, (high - low) * (enlargement / 2)
     return torch.cat((centre - half, centre + half), dim=-1)
+
+
+def distinct_faces(boxes: Tensor, probability: Tensor, overlap: float = 0.5) -> Tensor:
+    """Which of N detections are faces of their own, `(N,)` bool: of two that share more than `overlap` of their united
+    area, the likelier one.
+
+    Args:
+        boxes (`torch.Tensor` of shape `(N, 4)`): left, top, right, bottom.
+        probability (`torch.Tensor` of shape `(N,)`): of each.
+        overlap (`float`): intersection over union, in [0, 1].
+    """
+    low = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    shared = (high - low).clamp(min=0).prod(-1)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+    same = shared > overlap * (area[:, None] + area[None] - shared)
+    kept = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    for face in probability.argsort(descending=True, stable=True):
+        kept[face] = not (same[face] & kept).any()
+    return kept
