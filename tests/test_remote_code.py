@@ -97,7 +97,7 @@ def test_published_checkpoint_finds_the_face_without_the_package(tmp_path: Path)
     there = _reconstruct_elsewhere(NANO_DIRECTORY, tmp_path / "astronaut.png", tmp_path)
     for result in there["results"]:
         probability = result[-1]
-        assert len(probability) == 1 and probability[0] > 0.5
+        assert len(probability) >= 1 and (probability > 0.5).all()
 
 
 def test_saving_writes_the_travelling_files(facegpt: FaceGPTForConditionalGeneration, tmp_path: Path):
