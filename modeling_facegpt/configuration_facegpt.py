@@ -146,8 +146,32 @@ class FaceGPTConfig(PreTrainedConfig):
         if isinstance(self.face_model_config, dict):
             self.face_model_config = MorphableModelConfig(**self.face_model_config)
         self.auto_map = {**AUTO_MAP, **self.auto_map}
-        self.tie_word_embeddings = self.get_text_config().tie_word_embeddings
+        # Of the model that holds both embeddings; not every text configuration knows.
+        self.tie_word_embeddings = bool(self.vlm_config.to_dict().get("tie_word_embeddings"))
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As the base class's; another model's settings are refused, else a default LLaVA would be built of them."""
+        model_type = config_dict.get("model_type", cls.model_type)
+        if model_type != cls.model_type:
+            raise ValueError(
+                f"got the configuration of a {model_type!r} model, wanted FaceGPT's; a bare vision-language model is "
+                "made into FaceGPT by FaceGPTForConditionalGeneration.from_vlm"
+            )
+        return super().from_dict(config_dict, **kwargs)
+
+    @property
+    def text_config(self) -> PreTrainedConfig:
+        return self.get_text_config()
+
+    @property
+    def vision_config(self) -> PreTrainedConfig:
+        return self.vlm_config.vision_config
+
+    @property
+    def image_token_id(self) -> int:
+        return self.vlm_config.image_token_id
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
         return self.vlm_config.get_text_config(decoder=decoder, encoder=encoder)
