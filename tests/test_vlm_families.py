@@ -1,0 +1,197 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""FaceGPT over tiny models of many families: the same few lines wrap, train, save and generate with each of them."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor
+from vlm_families import EOS_TOKEN_ID, FAMILIES, build_inputs, build_tiny_vlm
+
+from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor, MorphableModel
+
+ANSWERS = 2  # rows of a batch: of one face, and of two
+_built: dict[str, FaceGPTForConditionalGeneration] = {}
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def wrapped(family: str, processor: FaceGPTProcessor, face_model: MorphableModel) -> FaceGPTForConditionalGeneration:
+    """FaceGPT over the family, whose vocabulary lacked `<FACE>`; each test gets its own copy."""
+    if family not in _built:
+        vlm = build_tiny_vlm(family, len(processor.tokenizer) - 1)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            _built[family] = FaceGPTForConditionalGeneration.from_vlm(
+                vlm, copy.deepcopy(face_model), processor=processor, face_head_hidden_size=16
+            )
+        _built[family].config.loss_weights = {"text": 1.0, "label_shape": 1.0, "code_identity": 1.0}
+    return copy.deepcopy(_built[family])
+
+
+@pytest.fixture
+def batch(family: str, processor: FaceGPTProcessor) -> dict[str, Tensor]:
+    face = processor.face_token_id
+    return build_inputs(family, [[20, face, EOS_TOKEN_ID], [face, 21, 22, face, EOS_TOKEN_ID]])
+
+
+@pytest.fixture
+def prompt(family: str) -> dict[str, Tensor]:
+    return build_inputs(family, [[]] * ANSWERS)
+
+
+def _targets(model: FaceGPTForConditionalGeneration, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    faces = int((batch["input_ids"] == model.config.face_token_id).sum())
+    with torch.no_grad():
+        true = model.decode_states(torch.randn(faces, model.config.get_text_config().hidden_size))[2]
+    return {"labels": batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100), "face_targets": true}
+
+
+def test_weights_are_kept_and_the_vocabulary_grows(
+    family: str, wrapped: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, batch: dict[str, Tensor]
+):
+    vlm = build_tiny_vlm(family, len(processor.tokenizer) - 1)
+    for name, weight in vlm.state_dict().items():
+        kept = wrapped.state_dict()["vlm." + name]
+        assert torch.equal(kept[: len(weight)] if weight.ndim else kept, weight), name
+    rows = wrapped.get_input_embeddings().weight
+    assert wrapped.config.get_text_config().vocab_size == rows.shape[0] == len(processor.tokenizer)
+    torch.testing.assert_close(rows[-1], rows[:-1].mean(0), rtol=0, atol=1e-6)
+    words = {**batch, "input_ids": batch["input_ids"].masked_fill(batch["input_ids"] == processor.face_token_id, 23)}
+    with torch.no_grad():
+        ours, theirs = wrapped(**words), vlm(**words)
+    torch.testing.assert_close(ours.logits[..., :-1], theirs.logits, rtol=0, atol=1e-5)
+
+
+def test_faces_and_loss_move_head_and_language_model(
+    wrapped: FaceGPTForConditionalGeneration, batch: dict[str, Tensor]
+):
+    output = wrapped(**batch, **_targets(wrapped, batch))
+    assert output.face_parameters.shape[0] == 3
+    assert output.loss.isfinite()
+    output.loss.backward()
+    for weight in (wrapped.face_head.output.weight, wrapped.get_input_embeddings().weight):
+        assert weight.grad.abs().sum() > 0
+
+
+def test_saved_model_says_the_same(wrapped: FaceGPTForConditionalGeneration, batch: dict[str, Tensor], tmp_path: Path):
+    wrapped.save_pretrained(tmp_path)
+    loaded, report = FaceGPTForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(report.values()), report
+    with torch.no_grad():
+        ours, theirs = wrapped(**batch), loaded(**batch)
+    assert torch.equal(ours.logits, theirs.logits)
+    assert torch.equal(ours.face_parameters, theirs.face_parameters)
+    assert loaded.generation_config.eos_token_id == wrapped.generation_config.eos_token_id == EOS_TOKEN_ID
+
+
+def test_gradient_checkpointing_changes_nothing(wrapped: FaceGPTForConditionalGeneration, batch: dict[str, Tensor]):
+    gradients = []
+    targets = _targets(wrapped, batch)
+    wrapped.train()
+    for checkpointed in (False, True):
+        model = copy.deepcopy(wrapped)
+        if checkpointed:
+            model.gradient_checkpointing_enable()
+            assert model.is_gradient_checkpointing
+        model(**batch, **targets).loss.backward()
+        gradients.append({name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_half_precision_keeps_the_face_in_full(
+    family: str, processor: FaceGPTProcessor, face_model: MorphableModel, batch: dict[str, Tensor]
+):
+    vlm = build_tiny_vlm(family, len(processor.tokenizer)).to(torch.bfloat16)
+    model = FaceGPTForConditionalGeneration.from_vlm(vlm, copy.deepcopy(face_model), processor=processor)
+    assert model.dtype == torch.bfloat16
+    assert model.face_head.output.weight.dtype == model.face_model.template.dtype == torch.float32
+    output = model(**{k: v.bfloat16() if v.is_floating_point() else v for k, v in batch.items()})
+    assert output.logits.dtype == torch.bfloat16
+    assert output.face_parameters.dtype == torch.float32 and output.face_parameters.isfinite().all()
+
+
+def test_lora_trains_adapters_and_face_head_alone(
+    wrapped: FaceGPTForConditionalGeneration, batch: dict[str, Tensor], tmp_path: Path
+):
+    targets = _targets(wrapped, batch)
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        target_modules=r".*(language_model|text_model)\.layers.*\.(q_proj|v_proj)",
+        modules_to_save=["face_head"],
+        trainable_token_indices={"embed_tokens": [wrapped.config.face_token_id]},
+    )
+    model = get_peft_model(wrapped, config)
+    optimizer = torch.optim.SGD([weight for weight in model.parameters() if weight.requires_grad], lr=0.1)
+    model(**batch, **targets).loss.backward()
+    optimizer.step()
+    trained = [name for name, weight in model.named_parameters() if weight.grad is not None]
+    assert trained and all("lora_" in n or "face_head" in n or "trainable_tokens" in n for n in trained), trained
+    assert any("face_head" in name for name in trained) and any("lora_B" in name for name in trained)
+    with torch.no_grad():
+        adapted = model(**batch)
+        merged = model.merge_and_unload()(**batch)
+    torch.testing.assert_close(merged.logits, adapted.logits, rtol=0, atol=1e-4)
+    torch.testing.assert_close(merged.face_parameters, adapted.face_parameters, rtol=0, atol=1e-4)
+
+
+def test_generates_what_the_bare_model_generates(wrapped: FaceGPTForConditionalGeneration, prompt: dict[str, Tensor]):
+    for settings in ({}, {"num_beams": 2}):
+        ours = wrapped.generate(**prompt, max_new_tokens=6, do_sample=False, **settings)
+        theirs = wrapped.vlm.generate(**prompt, max_new_tokens=6, do_sample=False, **settings)
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 3, "num_return_sequences": 2}], ids=["greedy", "beams"])
+def test_faces_of_an_answer_are_those_of_a_pass_over_it(
+    family: str, wrapped: FaceGPTForConditionalGeneration, prompt: dict[str, Tensor], settings: dict
+):
+    cameras = torch.tensor([[1.2, 0.5, 0.5], [2.0, 0.4, 0.6]])
+    output = wrapped.generate(
+        **prompt,
+        max_new_tokens=5,
+        min_faces=2,
+        picture_cameras=cameras,
+        do_sample=False,
+        return_dict_in_generate=True,
+        **settings,
+    )
+    length = prompt["input_ids"].shape[1]
+    said = output.sequences[:, length:] == wrapped.config.face_token_id
+    assert (said.sum(-1) >= 2).all()
+    assert torch.equal(output.face_rows, said.nonzero()[:, 0])
+    per_prompt = len(output.sequences) // ANSWERS
+    answers = [row[row != 0].tolist() for row in output.sequences[:, length:]]
+    again = build_inputs(family, [answer for answer in answers])
+    again |= {k: v for k, v in _repeat(prompt, per_prompt).items() if k in ("pixel_values", "image_grid_thw")}
+    with torch.no_grad():
+        checked = wrapped(**again, picture_cameras=cameras[output.face_rows // per_prompt])
+    torch.testing.assert_close(output.face_parameters, checked.face_parameters, rtol=1e-4, atol=1e-4)
+
+
+def _repeat(prompt: dict[str, Tensor], times: int) -> dict[str, Tensor]:
+    """Every row's entries `times` times, one row after the other."""
+    return {
+        name: value.unflatten(0, (ANSWERS, -1)).repeat_interleave(times, 0).flatten(0, 1)
+        for name, value in prompt.items()
+    }
