@@ -80,8 +80,9 @@ class FaceGPTPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _no_split_modules = []
     _tied_weights_keys = {}
-    # The 3DMM is millimetres on a head of 0.2 metres and codes carry fine differences: both stay in full precision.
-    _keep_in_fp32_modules_strict = ["face_head", "face_model"]
+    # Codes carry fine differences and stay in full precision. The 3DMM says the same of itself, name by name: what is
+    # named here as a whole would get its integers turned into float32 too.
+    _keep_in_fp32_modules_strict = ["face_head"]
 
 
 @auto_docstring(
@@ -196,7 +197,7 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
     def adjust_generation_fn(self, *args: Any, **kwargs: Any) -> None:
         """As the base class's, which for a checkpoint without `generation_config.json` looks for the ids of special
         tokens one level too high in `config.json`."""
-        super().adjust_generation_fn(*args, **kwargs)
+        super().adjust_generation_fn(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
         text_config = self.config.get_text_config()
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             if getattr(self.generation_config, name) is None:

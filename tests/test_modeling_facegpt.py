@@ -164,7 +164,9 @@ def test_face_head_and_morphable_model_stay_in_full_precision(
     facegpt.save_pretrained(tmp_path)
     loaded = FaceGPTForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.bfloat16)
     assert loaded.get_input_embeddings().weight.dtype == torch.bfloat16
-    assert loaded.face_head.output.weight.dtype == loaded.face_model.template.dtype == torch.float32
+    assert loaded.face_head.output.weight.dtype == torch.float32
+    types = {name: buffer.dtype for name, buffer in facegpt.face_model.named_buffers()}
+    assert {name: buffer.dtype for name, buffer in loaded.face_model.named_buffers()} == types
 
 
 def test_reconstruct_fills_the_slots_and_sorts_faces(

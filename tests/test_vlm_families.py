@@ -18,12 +18,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import TINY_TEXT, TINY_VISION
+from facegpt_trainer.nano import build_nano_vlm
 from peft import LoraConfig, get_peft_model
+from PIL import Image
 from torch import Tensor
+from transformers import AutoProcessor, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 from vlm_families import EOS_TOKEN_ID, FAMILIES, build_inputs, build_tiny_vlm
 
-from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor, MorphableModel
+from modeling_facegpt import (
+    FaceGPTConfig,
+    FaceGPTForConditionalGeneration,
+    FaceGPTProcessor,
+    MorphableModel,
+    MorphableModelConfig,
+)
 
+LLAVA_7B_PARAMETERS = 7_063_427_072
 ANSWERS = 2  # rows of a batch: of one face, and of two
 _built: dict[str, FaceGPTForConditionalGeneration] = {}
 
@@ -195,3 +206,101 @@ def _repeat(prompt: dict[str, Tensor], times: int) -> dict[str, Tensor]:
         name: value.unflatten(0, (ANSWERS, -1)).repeat_interleave(times, 0).flatten(0, 1)
         for name, value in prompt.items()
     }
+
+
+def test_llava_from_end_to_end(processor: FaceGPTProcessor, face_model: MorphableModel, tmp_path: Path):
+    """A VLM and a 3DMM on disk become FaceGPT, which reconstructs, answers and comes back."""
+    vlm, vlm_processor = build_nano_vlm(0, vision=TINY_VISION, text=TINY_TEXT)
+    vlm.to(torch.bfloat16).save_pretrained(tmp_path / "vlm")
+    vlm_processor.save_pretrained(tmp_path / "vlm")
+    face_model.save_pretrained(tmp_path / "head")
+    model = FaceGPTForConditionalGeneration.from_vlm(tmp_path / "vlm", tmp_path / "head", max_faces=2)
+    assert model.dtype == torch.bfloat16 and not model.training
+    assert model.config.max_faces == 2 and model.config.render_size == processor.render_size
+    assert (model.config.face_token_id, model.config.end_token_id) == (
+        processor.face_token_id,
+        processor.end_token_id,
+    )
+    wrapped = FaceGPTProcessor.from_vlm_processor(AutoProcessor.from_pretrained(tmp_path / "vlm"))
+    question = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Show this face."}]}]
+    inputs = wrapped(images=Image.effect_noise((90, 60), 80).convert("RGB"), messages=question)
+    answer = model.generate(**inputs, min_faces=1, max_new_tokens=4, return_dict_in_generate=True)
+    assert len(answer.face_parameters) >= 1 and answer.face_parameters.dtype == torch.float32
+    model.save_pretrained(tmp_path / "facegpt")
+    wrapped.save_pretrained(tmp_path / "facegpt")
+    loaded = FaceGPTForConditionalGeneration.from_pretrained(tmp_path / "facegpt")
+    assert loaded.dtype == torch.bfloat16 and loaded.face_head.output.weight.dtype == torch.float32
+    assert torch.equal(loaded.face_head.output.weight, model.face_head.output.weight)
+    settings = {"min_faces": 1, "max_new_tokens": 4, "do_sample": False}
+    assert torch.equal(loaded.generate(**inputs, **settings), model.generate(**inputs, **settings))
+    photograph = Image.effect_noise((80, 80), 80).convert("RGB")
+    assert loaded.reconstruct([photograph], wrapped)[0].size == (80, 80)
+
+
+def test_bare_vlm_is_refused_where_a_facegpt_is_wanted(face_model: MorphableModel, tmp_path: Path):
+    build_tiny_vlm("llava", 50).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="'llava' model, wanted FaceGPT's.*from_vlm"):
+        FaceGPTForConditionalGeneration.from_pretrained(tmp_path)
+
+
+def test_facegpt_is_not_wrapped_again(facegpt: FaceGPTForConditionalGeneration, face_model: MorphableModel):
+    with pytest.raises(ValueError, match="got a FaceGPT to wrap"):
+        FaceGPTForConditionalGeneration.from_vlm(facegpt, face_model)
+
+
+def test_spare_rows_are_used_before_new_ones(processor: FaceGPTProcessor, face_model: MorphableModel):
+    vlm = build_tiny_vlm("llava", len(processor.tokenizer) + 7)
+    rows = vlm.get_input_embeddings().weight.clone()
+    model = FaceGPTForConditionalGeneration.from_vlm(vlm, copy.deepcopy(face_model), processor=processor)
+    assert torch.equal(model.get_input_embeddings().weight, rows)
+
+
+def test_tied_embeddings_stay_tied(processor: FaceGPTProcessor, face_model: MorphableModel, tmp_path: Path):
+    vlm = build_tiny_vlm("llava", len(processor.tokenizer) - 1, tie_word_embeddings=True)
+    model = FaceGPTForConditionalGeneration.from_vlm(vlm, copy.deepcopy(face_model), processor=processor)
+    assert model.config.tie_word_embeddings
+    model.save_pretrained(tmp_path)
+    loaded = FaceGPTForConditionalGeneration.from_pretrained(tmp_path)
+    for one in (model, loaded):
+        assert one.get_input_embeddings().weight is one.get_output_embeddings().weight
+        assert one.get_input_embeddings().weight.shape[0] == len(processor.tokenizer)
+
+
+def test_the_size_of_the_paper(processor: FaceGPTProcessor):
+    """LLaVA-1.5-7B under the paper's 3DMM, without memory for the weights."""
+    vlm_config = LlavaConfig(
+        text_config=LlamaConfig(vocab_size=32064, max_position_embeddings=4096),
+        vision_config=CLIPVisionConfig(
+            hidden_size=1024,
+            intermediate_size=4096,
+            num_hidden_layers=24,
+            num_attention_heads=16,
+            image_size=336,
+            patch_size=14,
+            projection_dim=768,
+        ),
+        image_token_index=32000,
+        vision_feature_layer=-2,
+    )
+    paper = MorphableModelConfig(num_identity=80, num_albedo=80, num_expression=64, num_eyes=0, expression_range="free")
+    config = FaceGPTConfig(vlm_config=vlm_config.to_dict(), face_model_config=paper.to_dict(), face_token_id=32002)
+    with torch.device("meta"):
+        model = FaceGPTForConditionalGeneration._from_config(config, dtype=torch.bfloat16)
+        bare = LlavaForConditionalGeneration(vlm_config)
+    assert sum(weight.numel() for weight in bare.parameters()) == LLAVA_7B_PARAMETERS
+    head = {name: tuple(weight.shape) for name, weight in model.face_head.named_parameters()}
+    numbers = 80 + 80 + 64 + 27 + 6 + 3 + 1  # identity, albedo, expression, light, rotation, translation, focal length
+    assert head == {
+        "norm.weight": (4096,),
+        "norm.bias": (4096,),
+        "hidden.weight": (1024, 4096),
+        "hidden.bias": (1024,),
+        "output.weight": (2 * numbers, 1024),
+        "output.bias": (2 * numbers,),
+    }
+    names = {name for name, _ in model.named_parameters()}
+    assert names == {f"vlm.{name}" for name, _ in bare.named_parameters()} | {f"face_head.{name}" for name in head}
+    language_model = {weight.dtype for weight in model.vlm.parameters()}
+    assert language_model == {torch.bfloat16}
+    size = sum(weight.numel() * weight.element_size() for weight in (*model.parameters(), *model.buffers()))
+    assert 14.1e9 < size < 14.3e9
