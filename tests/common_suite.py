@@ -21,13 +21,14 @@ import unittest
 from typing import Any
 
 import torch
-from facegpt_trainer.nano import build_nano_processor, train_nano_tokenizer
+from facegpt_trainer.nano import build_nano_processor
 from fetch_common_suite import suite_directory
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from modeling_facegpt import FaceGPTConfig, FaceGPTForConditionalGeneration, FaceGPTProcessor
 
 sys.path.insert(0, str(suite_directory()))
+from tests.generation.test_utils import GenerationTesterMixin  # noqa: E402
 from tests.test_modeling_common import ModelTesterMixin, floats_tensor, ids_tensor  # noqa: E402
 from tests.test_processing_common import ProcessorTesterMixin  # noqa: E402
 
@@ -67,9 +68,10 @@ FACE_MODEL = {
     "num_identity": 4,
     "num_albedo": 3,
     "num_expression": 5,
-    "num_eyes": 0,
+    "num_eyes": 2,
     "num_eyeball_vertices": 3,
     "region_names": ["face"],
+    "direction_names": ["nose-width"],
 }
 
 
@@ -114,10 +116,21 @@ class FaceGPTModelTester:
         return config, {"pixel_values": pixel_values, "input_ids": input_ids, "attention_mask": attention_mask}
 
 
-class FaceGPTModelTest(ModelTesterMixin, unittest.TestCase):
+class FaceGPTModelTest(ModelTesterMixin, GenerationTesterMixin, unittest.TestCase):
     all_model_classes = (FaceGPTForConditionalGeneration,)
+    all_generative_model_classes = all_model_classes
     pipeline_model_mapping = {}
     _is_composite = True
+    # LLaVA reads the vision tower before its closing norm, which therefore never has a gradient.
+    test_all_params_have_gradient = False
 
     def setUp(self):
         self.model_tester = FaceGPTModelTester(self)
+
+
+class FaceGPTProcessorTest(ProcessorTesterMixin, unittest.TestCase):
+    processor_class = FaceGPTProcessor
+
+    @classmethod
+    def _setup_from_components(cls) -> FaceGPTProcessor:
+        return FaceGPTProcessor.from_vlm_processor(build_nano_processor(0))

@@ -13,8 +13,8 @@
 # limitations under the License.
 """Fetches transformers' own tests of every model and processor from its source release, into `.cache/`.
 
-`python tests/fetch_common_suite.py` unpacks the release that is installed, once; `tests/common_suite.py` then runs its
-tests on FaceGPT. What the release leaves out (tests of generation and of exporters, pictures on the Hub) is replaced by
+`python tests/fetch_common_suite.py` unpacks the release that is installed, once; `tests/common_suite.py` then runs
+it on FaceGPT. What the release leaves out (tests of generation and of exporters, pictures on the Hub) is replaced by
 empty stand-ins. Nothing of it is kept in this repository.
 """
 

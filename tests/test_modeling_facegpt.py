@@ -66,7 +66,7 @@ def test_words_alone_give_no_loss_and_no_face(facegpt: FaceGPTForConditionalGene
     output = facegpt(**processor(text="Hello", return_tensors="pt"))
     assert output.loss is None
     assert output.logits.shape[-1] == len(processor.tokenizer)
-    assert output.face_parameters.shape[0] == 0
+    assert output.face_parameters is output.face_code is output.face_log_variance is None
 
 
 def test_each_face_token_of_an_answer_becomes_a_face(
@@ -96,7 +96,7 @@ def test_a_users_face_token_is_not_decoded(facegpt: FaceGPTForConditionalGenerat
         messages=[{"role": "user", "content": "Who is <FACE>?"}, {"role": "assistant", "content": "No."}]
     )
     labels = torch.where(inputs["input_ids"] == processor.face_token_id, -100, inputs["input_ids"])
-    assert facegpt(**inputs, labels=labels).face_parameters.shape[0] == 0
+    assert facegpt(**inputs, labels=labels).face_parameters is None
 
 
 def test_loss_is_the_weighted_sum_of_its_terms(

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY_TEXT, TINY_VISION
 from facegpt_trainer.nano import build_nano_vlm
 from peft import LoraConfig, get_peft_model
 from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers.utils import logging
 from vlm_families import EOS_TOKEN_ID, FAMILIES, build_inputs, build_tiny_vlm
 
 from modeling_facegpt import (
@@ -33,6 +33,7 @@ from modeling_facegpt import (
     MorphableModel,
     MorphableModelConfig,
 )
+from tests.conftest import TINY_TEXT, TINY_VISION
 
 LLAVA_7B_PARAMETERS = 7_063_427_072
 ANSWERS = 2  # rows of a batch: of one face, and of two
@@ -237,10 +238,16 @@ def test_llava_from_end_to_end(processor: FaceGPTProcessor, face_model: Morphabl
     assert loaded.reconstruct([photograph], wrapped)[0].size == (80, 80)
 
 
-def test_bare_vlm_is_refused_where_a_facegpt_is_wanted(face_model: MorphableModel, tmp_path: Path):
-    build_tiny_vlm("llava", 50).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="'llava' model, wanted FaceGPT's.*from_vlm"):
-        FaceGPTForConditionalGeneration.from_pretrained(tmp_path)
+def test_weights_of_a_bare_vlm_can_be_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    vlm = build_tiny_vlm("llava", 50)
+    vlm.save_pretrained(tmp_path)
+    logging.enable_propagation()
+    model, report = FaceGPTForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
+    logging.disable_propagation()
+    assert "from_vlm" in caplog.text
+    assert not report["unexpected_keys"] and all(name.startswith("face_") for name in report["missing_keys"])
+    for name, weight in vlm.state_dict().items():
+        assert torch.equal(model.vlm.state_dict()[name], weight)
 
 
 def test_facegpt_is_not_wrapped_again(facegpt: FaceGPTForConditionalGeneration, face_model: MorphableModel):
@@ -282,7 +289,9 @@ def test_the_size_of_the_paper(processor: FaceGPTProcessor):
         image_token_index=32000,
         vision_feature_layer=-2,
     )
-    paper = MorphableModelConfig(num_identity=80, num_albedo=80, num_expression=64, num_eyes=0, expression_range="free")
+    paper = MorphableModelConfig(
+        num_identity=80, num_albedo=80, num_expression=64, num_eyes=0, expression_range="free"
+    )
     config = FaceGPTConfig(vlm_config=vlm_config.to_dict(), face_model_config=paper.to_dict(), face_token_id=32002)
     with torch.device("meta"):
         model = FaceGPTForConditionalGeneration._from_config(config, dtype=torch.bfloat16)
