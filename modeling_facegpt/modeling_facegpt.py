@@ -108,6 +108,7 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
             The model that `config.face_model_config` is of, taken as it is; default: a new one.
         """
         super().__init__(config)
+        config.vlm_config.tie_word_embeddings = config.tie_word_embeddings
         # Of any family, hence of no type.
         self.vlm: Any = AutoModelForImageTextToText.from_config(config.vlm_config) if vlm is None else vlm
         read_maps_as_tokens(self.vlm)
@@ -300,7 +301,7 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         }
         shown = kwargs.pop("output_hidden_states", None)
         shown = self.config.output_hidden_states if shown is None else shown
-        shift_labels = kwargs.pop("shift_labels", None)
+        following = kwargs.pop("shift_labels", None)
         outputs = self.vlm(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -316,9 +317,9 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
             hidden_states=_choose_layers(outputs.hidden_states, shown),
             attentions=outputs.attentions,
         )
-        if labels is not None and shift_labels is None:
-            shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)
-        terms = {} if shift_labels is None else {"text": _text_loss(outputs.logits, shift_labels, logits_to_keep)}
+        if labels is not None and following is None:
+            following = F.pad(labels[:, 1:], (0, 1), value=-100)
+        terms = {} if following is None else {"text": _text_loss(outputs.logits, following, logits_to_keep)}
         if input_ids is not None and input_ids.shape[1] == outputs.hidden_states[-1].shape[1]:
             states = self._face_states(outputs.hidden_states[-1], input_ids, labels)
             targets = FaceTargets(picture_cameras, face_targets, face_landmarks, face_images)
@@ -395,12 +396,12 @@ def _give_rows(vlm: Any, tokens: int) -> None:
         layer.weight[rows:] = layer.weight[:rows].mean(0, dtype=torch.float32)
 
 
-def _text_loss(logits: Tensor, shift_labels: Tensor, logits_to_keep: int | Tensor) -> Tensor:
-    """Mean cross-entropy over the tokens that follow, `shift_labels` `(B, T)`, where they are not -100."""
+def _text_loss(logits: Tensor, following: Tensor, logits_to_keep: int | Tensor) -> Tensor:
+    """Mean cross-entropy over the tokens that follow each position, `(B, T)`, where they are not -100."""
     kept = logits_to_keep if isinstance(logits_to_keep, Tensor) else slice(-logits.shape[1], None)
-    following = shift_labels[:, kept]
-    count = (following != -100).sum().clamp(min=1)
-    total = F.cross_entropy(logits.flatten(0, 1).float(), following.flatten(), ignore_index=-100, reduction="sum")
+    wanted = following[:, kept]
+    count = (wanted != -100).sum().clamp(min=1)
+    total = F.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=-100, reduction="sum")
     return total / count
 
 

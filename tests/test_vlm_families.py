@@ -18,11 +18,24 @@ from pathlib import Path
 
 import pytest
 import torch
-from facegpt_trainer.nano import build_nano_vlm
+from facegpt_trainer.nano import build_nano_vlm, train_nano_tokenizer
 from peft import LoraConfig, get_peft_model
 from PIL import Image
 from torch import Tensor
-from transformers import AutoProcessor, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import (
+    AutoProcessor,
+    CLIPVisionConfig,
+    Gemma3ImageProcessorPil,
+    Gemma3Processor,
+    Idefics3ImageProcessorPil,
+    Idefics3Processor,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    PaliGemmaProcessor,
+    PreTrainedTokenizerFast,
+    SiglipImageProcessorPil,
+)
 from transformers.utils import logging
 from vlm_families import EOS_TOKEN_ID, FAMILIES, build_inputs, build_tiny_vlm
 
@@ -313,3 +326,58 @@ def test_the_size_of_the_paper(processor: FaceGPTProcessor):
     assert language_model == {torch.bfloat16}
     size = sum(weight.numel() * weight.element_size() for weight in (*model.parameters(), *model.buffers()))
     assert 14.1e9 < size < 14.3e9
+
+
+CHAT_TEMPLATE = """\
+{{ bos_token }}{% for message in messages %}<{{ message.role }}>\
+{% for part in message.content %}{{ image if part.type == 'image' else part.text }}{% endfor %}<end_of_turn>
+{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"""
+
+
+def _build_processor(family: str) -> FaceGPTProcessor:
+    """The family's own processor around the tests' tokenizer, wrapped: one of those that need no torchvision."""
+    names = {"image_token": "<image>", "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"}
+    names |= {"fake": "<fake_token_around_image>", "end_of_turn": "<end_of_turn>"}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=train_nano_tokenizer(0).backend_tokenizer,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<end>",
+        extra_special_tokens=names,
+    )
+    side = {"height": 28, "width": 28}
+    if family == "gemma3":
+        template = CHAT_TEMPLATE.replace("image if", "'<start_of_image>' if")
+        inner = Gemma3Processor(Gemma3ImageProcessorPil(size=side), tokenizer, template, image_seq_length=4)
+    elif family == "paligemma":
+        images = SiglipImageProcessorPil(size=side)
+        images.image_seq_length = 4
+        inner = PaliGemmaProcessor(images, tokenizer)
+    else:
+        edge = {"longest_edge": 28}
+        images = Idefics3ImageProcessorPil(size=edge, max_image_size=edge, do_image_splitting=False)
+        template = CHAT_TEMPLATE.replace("image if", "'<image>' if")
+        inner = Idefics3Processor(images, tokenizer, image_seq_len=4, chat_template=template)
+    return FaceGPTProcessor.from_vlm_processor(inner, render_size=28)
+
+
+@pytest.mark.parametrize("family", ["gemma3", "idefics3", "paligemma"])
+def test_with_the_familys_own_processor(family: str, face_model: MorphableModel, tmp_path: Path):
+    processor = _build_processor(family)
+    expected = processor.tokenizer.eos_token if family == "paligemma" else "<end_of_turn>"
+    assert processor.end_token_id == processor.tokenizer.convert_tokens_to_ids(expected)
+    vocabulary = len(processor.tokenizer)
+    vlm = build_tiny_vlm(family, vocabulary, image_token_id=processor.tokenizer.convert_tokens_to_ids("<image>"))
+    model = FaceGPTForConditionalGeneration.from_vlm(vlm, copy.deepcopy(face_model), processor=processor)
+    pictures = torch.rand(2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    words = {"messages": [processor.reconstruct_messages(), processor.reconstruct_messages(close_up=True)]}
+    if family == "paligemma":  # has no chat template
+        words = {"text": [f"{processor.image_token}reconstruct the face{more}" for more in (" at the left", "")]}
+    inputs = processor(pictures=pictures, **words)
+    answer = model.generate(**inputs, min_faces=1, max_new_tokens=3, return_dict_in_generate=True)
+    assert set(answer.face_rows.tolist()) == {0, 1}
+    processor.save_pretrained(tmp_path)
+    again = FaceGPTProcessor.from_pretrained(tmp_path)(pictures=pictures, **words)
+    assert set(again) == set(inputs)
+    for name, value in inputs.items():
+        assert torch.equal(again[name], value), name

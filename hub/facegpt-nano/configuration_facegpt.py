@@ -18,7 +18,10 @@ from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
+from transformers.utils import logging
 from transformers.utils.auto_docstring import auto_docstring
+
+logger = logging.get_logger(__name__)
 
 # Where a saved model's code copy has the classes, for loading without this package installed.
 AUTO_MAP = {
@@ -152,13 +155,15 @@ class FaceGPTConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """As the base class's; another model's settings are refused, else a default LLaVA would be built of them."""
+        """As the base class's. The settings of a bare vision-language model become `vlm_config`, so that its weights
+        can be loaded; `<FACE>` and the 3DMM are then still to be chosen."""
         model_type = config_dict.get("model_type", cls.model_type)
         if model_type != cls.model_type:
-            raise ValueError(
-                f"got the configuration of a {model_type!r} model, wanted FaceGPT's; a bare vision-language model is "
-                "made into FaceGPT by FaceGPTForConditionalGeneration.from_vlm"
+            logger.warning(
+                f"Got the configuration of a {model_type!r} model and not FaceGPT's: the face head will be random and "
+                "the 3DMM a placeholder. Use FaceGPTForConditionalGeneration.from_vlm to choose token and 3DMM."
             )
+            config_dict = {"vlm_config": config_dict}
         return super().from_dict(config_dict, **kwargs)
 
     @property

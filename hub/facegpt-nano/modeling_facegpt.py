@@ -49,11 +49,11 @@ class FaceGPTOutput(ModelOutput):
         Each term by name, unweighted, the mean over faces or words.
     logits (`torch.Tensor` of shape `(B, T, vocabulary)`):
         Of the language model.
-    face_code (`torch.Tensor` of shape `(N, P)`):
-        What the head says of the N faces.
-    face_log_variance (`torch.Tensor` of shape `(N, P)`):
+    face_code (`torch.Tensor` of shape `(N, P)`, *optional*):
+        What the head says of the N faces; `None`, as are the next two, where there are none.
+    face_log_variance (`torch.Tensor` of shape `(N, P)`, *optional*):
         How unsure each number of the code is.
-    face_parameters (`torch.Tensor` of shape `(N, P)`):
+    face_parameters (`torch.Tensor` of shape `(N, P)`, *optional*):
         The code decoded; `vector_to_parameters` names its groups.
     """
 
@@ -80,8 +80,15 @@ class FaceGPTPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _no_split_modules = []
     _tied_weights_keys = {}
-    # The 3DMM is millimetres on a head of 0.2 metres and codes carry fine differences: both stay in full precision.
-    _keep_in_fp32_modules_strict = ["face_head", "face_model"]
+    # Codes carry fine differences and stay in full precision. The 3DMM says the same of itself, name by name: what is
+    # named here as a whole would get its integers turned into float32 too.
+    _keep_in_fp32_modules_strict = ["face_head"]
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """All weights here are initialised by `transformers.initialization`, as in the library's own models; what it
+        does for other code leaves out the initialisation of modules that hold no weight themselves."""
+        return False
 
 
 @auto_docstring(
@@ -101,6 +108,7 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
             The model that `config.face_model_config` is of, taken as it is; default: a new one.
         """
         super().__init__(config)
+        config.vlm_config.tie_word_embeddings = config.tie_word_embeddings
         # Of any family, hence of no type.
         self.vlm: Any = AutoModelForImageTextToText.from_config(config.vlm_config) if vlm is None else vlm
         read_maps_as_tokens(self.vlm)
@@ -196,7 +204,7 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
     def adjust_generation_fn(self, *args: Any, **kwargs: Any) -> None:
         """As the base class's, which for a checkpoint without `generation_config.json` looks for the ids of special
         tokens one level too high in `config.json`."""
-        super().adjust_generation_fn(*args, **kwargs)
+        super().adjust_generation_fn(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
         text_config = self.config.get_text_config()
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             if getattr(self.generation_config, name) is None:
@@ -293,6 +301,7 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         }
         shown = kwargs.pop("output_hidden_states", None)
         shown = self.config.output_hidden_states if shown is None else shown
+        following = kwargs.pop("shift_labels", None)
         outputs = self.vlm(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -305,10 +314,12 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         result = FaceGPTOutput(
             logits=outputs.logits,
             past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states if shown else None,
+            hidden_states=_choose_layers(outputs.hidden_states, shown),
             attentions=outputs.attentions,
         )
-        terms = {} if labels is None else {"text": _text_loss(outputs.logits, labels, logits_to_keep)}
+        if labels is not None and following is None:
+            following = F.pad(labels[:, 1:], (0, 1), value=-100)
+        terms = {} if following is None else {"text": _text_loss(outputs.logits, following, logits_to_keep)}
         if input_ids is not None and input_ids.shape[1] == outputs.hidden_states[-1].shape[1]:
             states = self._face_states(outputs.hidden_states[-1], input_ids, labels)
             targets = FaceTargets(picture_cameras, face_targets, face_landmarks, face_images)
@@ -348,7 +359,11 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         parameters = vector_to_parameters(vectors, self.face_model.config)
         with torch.autocast(states.device.type, enabled=False):
             terms |= face_loss_terms(self.face_model, code, log_variance, parameters, targets, self.config.render_size)
-        result.face_code, result.face_log_variance, result.face_parameters = code, log_variance, vectors
+        if "text" in terms:
+            # The head has a gradient in every batch: distributed training waits for it from every process.
+            terms["text"] = terms["text"] + 0.0 * (code.sum() + log_variance.sum())
+        if len(states):
+            result.face_code, result.face_log_variance, result.face_parameters = code, log_variance, vectors
 
     @torch.no_grad()
     def reconstruct(
@@ -381,12 +396,18 @@ def _give_rows(vlm: Any, tokens: int) -> None:
         layer.weight[rows:] = layer.weight[:rows].mean(0, dtype=torch.float32)
 
 
-def _text_loss(logits: Tensor, labels: Tensor, logits_to_keep: int | Tensor) -> Tensor:
-    """Mean cross-entropy of the next token over labels other than -100."""
-    if isinstance(logits_to_keep, Tensor):
-        following = F.pad(labels[:, 1:], (0, 1), value=-100)[:, logits_to_keep]
-    else:
-        following = F.pad(labels[:, 1:], (0, 1), value=-100)[:, -logits.shape[1] :]
-    count = (following != -100).sum().clamp(min=1)
-    total = F.cross_entropy(logits.flatten(0, 1).float(), following.flatten(), ignore_index=-100, reduction="sum")
+def _text_loss(logits: Tensor, following: Tensor, logits_to_keep: int | Tensor) -> Tensor:
+    """Mean cross-entropy over the tokens that follow each position, `(B, T)`, where they are not -100."""
+    kept = logits_to_keep if isinstance(logits_to_keep, Tensor) else slice(-logits.shape[1], None)
+    wanted = following[:, kept]
+    count = (wanted != -100).sum().clamp(min=1)
+    total = F.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=-100, reduction="sum")
     return total / count
+
+
+def _choose_layers(states: tuple[Tensor, ...], shown: bool | Sequence[int]) -> tuple[Tensor | None, ...] | None:
+    """All layers' hidden states, none, or those of the given numbers, as `output_hidden_states` asks."""
+    if isinstance(shown, bool):
+        return states if shown else None
+    kept = {number % len(states) for number in shown}
+    return tuple(state if number in kept else None for number, state in enumerate(states))
