@@ -15,7 +15,7 @@
 
 Each `<FACE>` that was generated is decoded from the hidden state that predicted it. The states are those of the
 decoding itself, so no further pass is made, and they are right for greedy decoding, sampling, beams (by the beam that
-each token came from) and assisted decoding, with any cache.
+each token came from) and assisted decoding, with any cache. They are kept until the answer ends.
 """
 
 import copy

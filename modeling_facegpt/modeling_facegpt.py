@@ -86,8 +86,8 @@ class FaceGPTPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """All weights here are initialised by `transformers.initialization`, as in the library's own models; what it
-        does for other code leaves out the initialisation of modules that hold no weight themselves."""
+        """No: all weights are initialised by `transformers.initialization`, as in the library's own models. For other
+        code the library skips what a module without weights of its own would initialise in those below it."""
         return False
 
 

@@ -60,7 +60,9 @@ def fetch() -> Path:
     for file, text in STAND_INS.items():
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).write_text(text)
-    return root.rename(directory)
+    root.rename(directory)
+    partial.rmdir()
+    return directory
 
 
 if __name__ == "__main__":
