@@ -114,7 +114,8 @@ def test_assisted_decoding_says_the_same(
 ):
     first = {name: value[:1] for name, value in prompt.items()}
     plain = facegpt.generate(**first, **one_face, do_sample=False)
-    for assistant in ({"assistant_model": copy.deepcopy(facegpt)}, {"prompt_lookup_num_tokens": 2}):
+    assistants: list[dict[str, Any]] = [{"assistant_model": copy.deepcopy(facegpt)}, {"prompt_lookup_num_tokens": 2}]
+    for assistant in assistants:
         assisted = facegpt.generate(**first, **one_face, **assistant, do_sample=False)
         assert torch.equal(assisted.sequences, plain.sequences)
         torch.testing.assert_close(assisted.face_parameters, plain.face_parameters, rtol=1e-4, atol=1e-4)
