@@ -18,7 +18,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from facegpt_trainer.nano import build_nano_vlm, train_nano_tokenizer
+from packaging.version import Version
 from peft import LoraConfig, get_peft_model
 from PIL import Image
 from torch import Tensor
@@ -354,6 +356,8 @@ def _build_processor(family: str) -> FaceGPTProcessor:
         images.image_seq_length = 4
         inner = PaliGemmaProcessor(images, tokenizer)
     else:
+        if Version(transformers.__version__) < Version("5.23"):
+            pytest.skip("the processor of older releases needs torchvision")
         edge = {"longest_edge": 28}
         images = Idefics3ImageProcessorPil(size=edge, max_image_size=edge, do_image_splitting=False)
         template = CHAT_TEMPLATE.replace("image if", "'<image>' if")

@@ -110,7 +110,10 @@ def build_tiny_vlm(family: str, vocabulary: int, **settings: Any) -> PreTrainedM
 def build_inputs(family: str, answers: list[list[int]]) -> dict[str, Tensor]:
     """A picture, a question and an answer per row, padded on the left; `answers` are token ids."""
     tokens = 10 if family == "llava_onevision" else 4  # the whole picture, its one tile, and the ends of two rows
-    prompt = [BOS_TOKEN_ID, *[IMAGE_TOKEN_ID] * tokens, *QUESTION]
+    picture = [IMAGE_TOKEN_ID] * tokens
+    if "vision_start_token_id" in FAMILIES[family]:
+        picture = [QWEN_TOKENS["vision_start_token_id"], *picture, QWEN_TOKENS["vision_end_token_id"]]
+    prompt = [BOS_TOKEN_ID, *picture, *QUESTION]
     width = len(prompt) + max(len(answer) for answer in answers)
     rows = [[*[PAD_TOKEN_ID] * (width - len(prompt) - len(answer)), *prompt, *answer] for answer in answers]
     ids = torch.tensor(rows)
