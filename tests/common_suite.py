@@ -28,9 +28,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from modeling_facegpt import FaceGPTConfig, FaceGPTForConditionalGeneration, FaceGPTProcessor
 
 sys.path.insert(0, str(suite_directory()))
-from tests.generation.test_utils import GenerationTesterMixin  # noqa: E402
-from tests.test_modeling_common import ModelTesterMixin, floats_tensor, ids_tensor  # noqa: E402
-from tests.test_processing_common import ProcessorTesterMixin  # noqa: E402
+from tests.generation.test_utils import GenerationTesterMixin  # noqa: E402  # pyright: ignore
+from tests.test_modeling_common import ModelTesterMixin, floats_tensor, ids_tensor  # noqa: E402  # pyright: ignore
+from tests.test_processing_common import ProcessorTesterMixin  # noqa: E402  # pyright: ignore
 
 # The suite makes labels for the classes named here.
 MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES[FaceGPTConfig.model_type] = "FaceGPTForConditionalGeneration"

@@ -235,7 +235,7 @@ def test_without_a_length_a_request_still_yields_its_face(
     bias = {(processor.face_token_id,): -50.0, (processor.end_token_id,): -50.0}
     length = prompt["input_ids"].shape[1]
     for settings in ({}, {"max_length": length + 4}, {"generation_config": GenerationConfig(max_new_tokens=3)}):
-        output = facegpt.generate(**prompt, **settings, do_sample=False, sequence_bias=bias, min_faces=1)
+        output = facegpt.generate(**prompt, **settings, do_sample=False, sequence_bias=bias, min_faces=1)  # pyright: ignore
         assert (output[:, -1] == processor.face_token_id).all()
 
 

@@ -121,7 +121,7 @@ def test_faces_and_loss_move_head_and_language_model(
 
 def test_saved_model_says_the_same(wrapped: FaceGPTForConditionalGeneration, batch: dict[str, Tensor], tmp_path: Path):
     wrapped.save_pretrained(tmp_path)
-    loaded, report = FaceGPTForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
+    loaded, report = FaceGPTForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)  # pyright: ignore
     assert not any(report.values()), report
     with torch.no_grad():
         ours, theirs = wrapped(**batch), loaded(**batch)
@@ -149,7 +149,7 @@ def test_gradient_checkpointing_changes_nothing(wrapped: FaceGPTForConditionalGe
 def test_half_precision_keeps_the_face_in_full(
     family: str, processor: FaceGPTProcessor, face_model: MorphableModel, batch: dict[str, Tensor]
 ):
-    vlm = build_tiny_vlm(family, len(processor.tokenizer)).to(torch.bfloat16)
+    vlm = build_tiny_vlm(family, len(processor.tokenizer)).to(torch.bfloat16)  # pyright: ignore
     model = FaceGPTForConditionalGeneration.from_vlm(vlm, copy.deepcopy(face_model), processor=processor)
     assert model.dtype == torch.bfloat16
     assert model.face_head.output.weight.dtype == model.face_model.template.dtype == torch.float32
@@ -184,7 +184,7 @@ def test_lora_trains_adapters_and_face_head_alone(
 
 def test_generates_what_the_bare_model_generates(wrapped: FaceGPTForConditionalGeneration, prompt: dict[str, Tensor]):
     for settings in ({}, {"num_beams": 2}):
-        ours = wrapped.generate(**prompt, max_new_tokens=6, do_sample=False, **settings)
+        ours = wrapped.generate(**prompt, max_new_tokens=6, do_sample=False, **settings)  # pyright: ignore
         theirs = wrapped.vlm.generate(**prompt, max_new_tokens=6, do_sample=False, **settings)
         assert torch.equal(ours, theirs)
 
@@ -227,7 +227,7 @@ def _repeat(prompt: dict[str, Tensor], times: int) -> dict[str, Tensor]:
 def test_llava_from_end_to_end(processor: FaceGPTProcessor, face_model: MorphableModel, tmp_path: Path):
     """A VLM and a 3DMM on disk become FaceGPT, which reconstructs, answers and comes back."""
     vlm, vlm_processor = build_nano_vlm(0, vision=TINY_VISION, text=TINY_TEXT)
-    vlm.to(torch.bfloat16).save_pretrained(tmp_path / "vlm")
+    vlm.to(torch.bfloat16).save_pretrained(tmp_path / "vlm")  # pyright: ignore
     vlm_processor.save_pretrained(tmp_path / "vlm")
     face_model.save_pretrained(tmp_path / "head")
     model = FaceGPTForConditionalGeneration.from_vlm(tmp_path / "vlm", tmp_path / "head", max_faces=2)
@@ -257,7 +257,7 @@ def test_weights_of_a_bare_vlm_can_be_loaded(tmp_path: Path, caplog: pytest.LogC
     vlm = build_tiny_vlm("llava", 50)
     vlm.save_pretrained(tmp_path)
     logging.enable_propagation()
-    model, report = FaceGPTForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
+    model, report = FaceGPTForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)  # pyright: ignore
     logging.disable_propagation()
     assert "from_vlm" in caplog.text
     assert not report["unexpected_keys"] and all(name.startswith("face_") for name in report["missing_keys"])
@@ -272,7 +272,7 @@ def test_facegpt_is_not_wrapped_again(facegpt: FaceGPTForConditionalGeneration, 
 
 def test_spare_rows_are_used_before_new_ones(processor: FaceGPTProcessor, face_model: MorphableModel):
     vlm = build_tiny_vlm("llava", len(processor.tokenizer) + 7)
-    rows = vlm.get_input_embeddings().weight.clone()
+    rows = vlm.get_input_embeddings().weight.clone()  # pyright: ignore
     model = FaceGPTForConditionalGeneration.from_vlm(vlm, copy.deepcopy(face_model), processor=processor)
     assert torch.equal(model.get_input_embeddings().weight, rows)
 
@@ -353,7 +353,7 @@ def _build_processor(family: str) -> FaceGPTProcessor:
         inner = Gemma3Processor(Gemma3ImageProcessorPil(size=side), tokenizer, template, image_seq_length=4)
     elif family == "paligemma":
         images = SiglipImageProcessorPil(size=side)
-        images.image_seq_length = 4
+        images.image_seq_length = 4  # pyright: ignore
         inner = PaliGemmaProcessor(images, tokenizer)
     else:
         if Version(transformers.__version__) < Version("5.23"):

@@ -64,7 +64,7 @@ class FaceGPTOutput(ModelOutput):
     face_log_variance: Tensor | None = None
     face_parameters: Tensor | None = None
     past_key_values: Any = None
-    hidden_states: tuple[Tensor, ...] | None = None
+    hidden_states: tuple[Tensor | None, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
 
 
@@ -405,7 +405,7 @@ def _text_loss(logits: Tensor, following: Tensor, logits_to_keep: int | Tensor) 
     return total / count
 
 
-def _choose_layers(states: tuple[Tensor, ...], shown: bool | Sequence[int]) -> tuple[Tensor | None, ...] | None:
+def _choose_layers(states: tuple[Tensor, ...], shown: Any) -> tuple[Tensor | None, ...] | None:
     """All layers' hidden states, none, or those of the given numbers, as `output_hidden_states` asks."""
     if isinstance(shown, bool):
         return states if shown else None
