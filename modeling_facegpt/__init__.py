@@ -15,6 +15,9 @@
 
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
 
+from .answer_generation import FaceGPTGenerateBeamOutput as FaceGPTGenerateBeamOutput
+from .answer_generation import FaceGPTGenerateOutput as FaceGPTGenerateOutput
+from .answer_generation import FaceLogitsProcessor as FaceLogitsProcessor
 from .camera import Camera as Camera
 from .configuration_facegpt import FaceGPTConfig as FaceGPTConfig
 from .configuration_facegpt import MorphableModelConfig as MorphableModelConfig
