@@ -77,6 +77,7 @@ def good_arguments() -> dict[str, dict]:
             "texture": torch.rand(1, 3, 4, 4),
             "uv": torch.rand(2, 2, 8, 8),
             "slope": torch.rand(2, 2, 2, 8, 8),
+            "covered": torch.ones(2, 8, 8, dtype=torch.bool),
         },
         "bake_texture": {"attributes": colors, "triangles": mesh.triangles, **uv},
         "render_mesh": {**face, "attributes": colors},
@@ -117,7 +118,7 @@ CALLS = {
     "texel_footprint": lambda a: texel_footprint(
         a["points"], a["triangles"], seen_in(a), UVMap(a["coordinates"], a["uv_triangles"])
     ),
-    "sample_texture": lambda a: sample_texture(a["texture"], TexelFootprint(a["uv"], a["slope"])),
+    "sample_texture": lambda a: sample_texture(a["texture"], TexelFootprint(a["uv"], a["slope"], a["covered"])),
     "bake_texture": lambda a: bake_texture(
         a["attributes"], a["triangles"], UVMap(a["coordinates"], a["uv_triangles"]), (8, 8)
     ),

@@ -40,11 +40,16 @@ CORNERS = torch.tensor(
 )  # of a picture, from (0, 0)
 
 
+def everywhere(coordinates: Tensor, slope: Tensor) -> TexelFootprint:
+    """A footprint without background."""
+    return TexelFootprint(coordinates, slope, torch.ones_like(coordinates[:, 0], dtype=torch.bool))
+
+
 def footprint_of(coordinates: Tensor, texels: float, texture: Tensor) -> TexelFootprint:
     """Coordinates `(P, 2)` as one row of pixels, each of which sees so many texels in x and y."""
     slope = torch.zeros(1, 2, 2, 1, len(coordinates), dtype=coordinates.dtype)
     slope[:, 0, 0], slope[:, 1, 1] = texels / texture.shape[3], texels / texture.shape[2]
-    return TexelFootprint(coordinates.T[None, :, None], slope)
+    return everywhere(coordinates.T[None, :, None], slope)
 
 
 def receding_plane(side: int) -> tuple[Tensor, Tensor, UVMap]:
@@ -104,7 +109,7 @@ def test_the_longer_axis_decides_and_turning_does_not() -> None:
     for degrees in (0.0, 30.0, 45.0, 90.0):
         c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         slope = torch.tensor([[5 * c, -5 * s], [0.5 * s, 0.5 * c]], dtype=torch.float64) / 64
-        seen = TexelFootprint(point.T[None, :, None], slope[None, :, :, None, None])
+        seen = everywhere(point.T[None, :, None], slope[None, :, :, None, None])
         torch.testing.assert_close(sample_texture(texture, seen), expected)
 
 

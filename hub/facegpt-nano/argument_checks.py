@@ -51,6 +51,11 @@ class ArgumentCheck:
             )
         return self
 
+    def flags(self, name: str, value: Any, shape: str) -> "ArgumentCheck":
+        """A bool tensor."""
+        self._check(name, value, shape, (torch.bool,))
+        return self
+
     def _check(self, name: str, value: Any, shape: str, dtypes: tuple[torch.dtype, ...]) -> None:
         if not isinstance(value, Tensor):
             raise ValueError(f"got {name} of {type(value).__name__}; give a tensor ({', '.join(shape.split())})")

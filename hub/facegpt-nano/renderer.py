@@ -76,7 +76,8 @@ def render_mesh(
             Leave it off for a loss that looks at the face's interior only.
         attributes (`torch.Tensor` of shape `(N, V, C)` or `(1, V, C)`, *optional*): more to carry to the pixels.
         texture (`Texture`, *optional*): multiplies the albedo, pixel by pixel. Outlines show it as it is at vertices.
-        depth_bias (`torch.Tensor` of shape `(F,)`, *optional*): metres, see `rasterize`.
+        depth_bias (`torch.Tensor` of shape `(F,)`, *optional*): metres, see `rasterize`. Outlines go by
+            true depths: keep `silhouettes` off where a biased layer is far from what it hides.
 
     Returns:
         `RenderOutput`.

@@ -34,6 +34,7 @@ from .camera import Camera
 from .rasterizer import Fragments, check_fragments, interpolate, rasterize
 
 _LARGEST = 1e4  # textures side by side, of a coordinate or a footprint
+_TURNS = ((0, 1, 2), (1, 2, 0), (2, 0, 1))
 _SMALLEST_FOOTPRINT = 1e-8  # texels; a triangle whose corners share their coordinates has none
 
 
@@ -56,6 +57,7 @@ class TexelFootprint(NamedTuple):
 
     coordinates: Tensor  # (N, 2, H, W) u and v of the pixels' centres, 0 on the background
     slope: Tensor  # (N, 2, 2, H, W) change of u and v (first) per pixel in x and y (second), 0 on the background
+    covered: Tensor  # (N, H, W) bool, where the mesh is seen
 
 
 def texel_footprint(points: Tensor, triangles: Tensor, fragments: Fragments, uv_map: UVMap) -> TexelFootprint:
@@ -78,19 +80,30 @@ def texel_footprint(points: Tensor, triangles: Tensor, fragments: Fragments, uv_
     known = uv_map.coordinates.abs() < _LARGEST  # false for NaN, which would reach the gradients of the points
     uv_coordinates = torch.where(known, uv_map.coordinates, 0.0)
     coordinates = interpolate(uv_coordinates.expand(count, -1, -1), uv_map.triangles, fragments)
-    picture, row, column = (fragments.triangle_index >= 0).nonzero().unbind(1)
-    triangle = fragments.triangle_index[picture, row, column]
-    corners = points[picture[:, None], triangles[triangle]]  # (P, 3, 3)
-    x, y, z = corners.unbind(-1)
+    flat = fragments.triangle_index.flatten()
+    position = (flat >= 0).nonzero().squeeze(1)
+    triangle = flat.index_select(0, position)
+    picture = position.div(fragments.depth[:1].numel(), rounding_mode="floor")
+    corners = [corner.index_select(0, triangle) for corner in triangles.T.contiguous()]
+    columns = points.reshape(-1, 3).T.contiguous()
+    x, y, z = ([c.index_select(0, at + picture * points.shape[1]) for at in corners] for c in columns)
     # With signed areas e, weights w = e / z and barycentrics w / sum(w): sum(w) is sum(e) / depth, and e is linear.
-    doubled_area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (y[:, 1] - y[:, 0]) * (x[:, 2] - x[:, 0])
-    total = doubled_area / fragments.depth[picture, row, column]
-    weight_slope = torch.stack((y.roll(-1, 1) - y.roll(-2, 1), x.roll(-2, 1) - x.roll(-1, 1)), dim=-1) / z[..., None]
-    offset = uv_coordinates[uv_map.triangles[triangle]] - coordinates[picture, :, row, column][:, None]  # (P, 3, 2)
-    slope = offset.mT @ weight_slope / total[:, None, None]  # (P, 2, 2)
-    planes = slope.new_zeros(count, 2, 2, *fragments.depth.shape[1:])
-    planes = planes.movedim((1, 2), (3, 4)).index_put((picture, row, column), slope).movedim((3, 4), (1, 2))
-    return TexelFootprint(coordinates, planes)
+    doubled_area = (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
+    scale = fragments.depth.flatten().index_select(0, position) / doubled_area
+    weight_slopes = (
+        [scale * (y[j] - y[k]) / z[i] for i, j, k in _TURNS],
+        [scale * (x[k] - x[j]) / z[i] for i, j, k in _TURNS],
+    )
+    uv_corners = [corner.index_select(0, triangle) for corner in uv_map.triangles.T.contiguous()]
+    planes = []
+    for axis, column in enumerate(uv_coordinates.T.contiguous()):
+        here = coordinates[:, axis].flatten().index_select(0, position)
+        offset = [column.index_select(0, at) - here for at in uv_corners]
+        for slope in weight_slopes:
+            values = offset[0] * slope[0] + offset[1] * slope[1] + offset[2] * slope[2]
+            planes.append(torch.zeros_like(flat, dtype=values.dtype).scatter(0, position, values))
+    slopes = torch.stack(planes).view(2, 2, *fragments.depth.shape).movedim(2, 0)
+    return TexelFootprint(coordinates, slopes, fragments.triangle_index >= 0)
 
 
 def sample_texture(texture: Tensor, footprint: TexelFootprint) -> Tensor:
@@ -102,24 +115,35 @@ def sample_texture(texture: Tensor, footprint: TexelFootprint) -> Tensor:
         footprint (`TexelFootprint`): of `texel_footprint`, or any coordinates and slopes.
 
     Returns:
-        `torch.Tensor` of shape `(N, C, H, W)`: between texels and between sizes linearly interpolated.
+        `torch.Tensor` of shape `(N, C, H, W)`: between texels and between sizes linearly interpolated; 0 on the
+            background.
     """
     check = ArgumentCheck().floats("footprint.coordinates", footprint.coordinates, "N 2 H W")
     check.floats("footprint.slope", footprint.slope, "N 2 2 H W").floats("texture", texture, "1|N C h w")
+    check.flags("footprint.covered", footprint.covered, "N H W")
     check_size(tuple(texture.shape[2:]))
     sizes = _sizes(texture)
-    flat = _flatten_pyramid(texture, sizes)  # (C, N or 1, texels of all sizes)
-    table = torch.tensor(_table(sizes), device=texture.device)  # (levels, 3)
-    level = _level(footprint.slope, texture).clamp(0, len(sizes) - 1)  # (N, H, W)
+    columns = _flatten_pyramid(texture, sizes)  # (C, texels of all textures and sizes)
+    table = torch.tensor(_table(sizes), device=texture.device).T.contiguous()  # (3, levels)
+    covered = footprint.covered.flatten()
+    position = covered.nonzero().squeeze(1)  # (P,)
+    u, v = (plane.flatten().index_select(0, position) for plane in footprint.coordinates.unbind(1))
+    slopes = footprint.slope.flatten(1, 2).unbind(1)
+    level = _level([slope.flatten().index_select(0, position) for slope in slopes], texture).clamp(0, len(sizes) - 1)
     finer = level.detach().floor().long().clamp_max(max(len(sizes) - 2, 0))
-    first = torch.arange(flat.shape[1], device=texture.device)[:, None, None] * flat.shape[2]
-    u, v = footprint.coordinates.unbind(1)
-    columns = flat.flatten(1)
-    fine = _bilinear(columns, first + table[finer, 0], table[finer, 1:], u, 1 - v)
-    if len(sizes) == 1:
-        return fine.movedim(0, 1)
-    coarse = _bilinear(columns, first + table[finer + 1, 0], table[finer + 1, 1:], u, 1 - v)
-    return torch.lerp(fine, coarse, level - finer).movedim(0, 1)
+    picture = position.div(footprint.covered[:1].numel(), rounding_mode="floor").clamp_max(texture.shape[0] - 1)
+    first = picture * (columns.shape[1] // texture.shape[0])
+    places, shares = [], []
+    for step, share in ((0, 1 - (level - finer)), (1, level - finer))[: len(sizes)]:
+        begin, height, width = (row.index_select(0, finer + step) for row in table)
+        for row, down in _neighbours(1 - v, height):
+            for column, across in _neighbours(u, width):
+                places.append(first + begin + row * width + column)
+                shares.append(share * down * across)
+    place, share = torch.stack(places).flatten(), torch.stack(shares)  # (8 * P,), (8, P)
+    colors = [(column.index_select(0, place).view_as(share) * share).sum(0) for column in columns]
+    planes = [torch.zeros_like(covered, dtype=color.dtype).scatter(0, position, color) for color in colors]
+    return torch.stack([plane.view_as(footprint.covered) for plane in planes], dim=1)
 
 
 def texture_at_vertices(texture: Texture, triangles: Tensor, vertices: int) -> Tensor:
@@ -129,7 +153,8 @@ def texture_at_vertices(texture: Texture, triangles: Tensor, vertices: int) -> T
     corner[triangles.flatten()] = uv_map.triangles.flatten()
     count = texture.colors.shape[0]
     coordinates = uv_map.coordinates[corner].T[None, :, None].expand(count, -1, -1, -1)  # (N, 2, 1, V)
-    footprint = TexelFootprint(coordinates, coordinates.new_zeros(count, 2, 2, 1, vertices))
+    slope = coordinates.new_zeros(count, 2, 2, 1, vertices)
+    footprint = TexelFootprint(coordinates, slope, torch.ones_like(slope[:, 0, 0], dtype=torch.bool))
     return sample_texture(texture.colors, footprint)[:, :, 0].mT
 
 
@@ -231,45 +256,28 @@ def _flatten_pyramid(texture: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
     levels = [texture]
     for size in sizes[1:]:
         levels.append(F.adaptive_avg_pool2d(levels[-1], size))
-    return torch.cat([level.flatten(2) for level in levels], dim=2).movedim(1, 0)
+    return torch.cat([level.flatten(2) for level in levels], dim=2).movedim(1, 0).flatten(1)
 
 
-def _level(slope: Tensor, texture: Tensor) -> Tensor:
-    """The size `(N, H, W)`, from 0 for the finest, at which the longer axis of a pixel's footprint is one texel."""
-    slope = slope.nan_to_num(0.0, _LARGEST, -_LARGEST).clamp(-_LARGEST, _LARGEST)
-    du, dv = slope[:, 0] * texture.shape[3], slope[:, 1] * texture.shape[2]  # (N, 2, H, W) texels per pixel in x, y
-    # The largest singular value of the two by two slopes: it does not change when the picture is turned.
-    xx, xy, yy = (du * du).sum(1), (du * dv).sum(1), (dv * dv).sum(1)
-    spread = ((xx - yy).square() + 4 * xy.square() + _SMALLEST_FOOTPRINT**4).sqrt()
-    return 0.5 * ((xx + yy + spread) / 2).clamp_min(_SMALLEST_FOOTPRINT**2).log2()
+def _level(slopes: list[Tensor], texture: Tensor) -> Tensor:
+    """The size `(P,)`, from 0 for the finest, at which the longer axis of a pixel's footprint is one texel.
 
-
-def _bilinear(columns: Tensor, first: Tensor, size: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Interpolate texels.
-
-    Args:
-        columns (`torch.Tensor` of shape `(C, T)`): all texels of all textures and sizes.
-        first (`torch.Tensor` of shape `(N, H, W)`): each pixel's first texel of its texture and size.
-        size (`torch.Tensor` of shape `(N, H, W, 2)`): height and width of that.
-        u, v (`torch.Tensor` of shape `(N, H, W)`): from the upper left corner, in [0, 1].
-
-    Returns:
-        `torch.Tensor` of shape `(C, N, H, W)`.
+    The slopes `(P,)` are those of u in x and y, and of v in x and y.
     """
-    height, width = size.unbind(-1)
-    left, right, across = _neighbours(u, width)
-    upper, lower, down = _neighbours(v, height)
-    above, below = first + upper * width, first + lower * width
-    upper_row = torch.lerp(columns[:, above + left], columns[:, above + right], across)
-    lower_row = torch.lerp(columns[:, below + left], columns[:, below + right], across)
-    return torch.lerp(upper_row, lower_row, down)
+    height, width = texture.shape[2:]
+    clean = [slope.nan_to_num(0.0, _LARGEST, -_LARGEST).clamp(-_LARGEST, _LARGEST) for slope in slopes]
+    du, dv = [slope * width for slope in clean[:2]], [slope * height for slope in clean[2:]]  # texels per pixel
+    # The largest singular value of the two by two slopes: it does not change when the picture is turned.
+    uu, uv, vv = (a[0] * b[0] + a[1] * b[1] for a, b in ((du, du), (du, dv), (dv, dv)))
+    spread = ((uu - vv).square() + 4 * uv.square() + _SMALLEST_FOOTPRINT**4).sqrt()
+    return 0.5 * ((uu + vv + spread) / 2).clamp_min(_SMALLEST_FOOTPRINT**2).log2()
 
 
-def _neighbours(position: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The two of `count` texels between whose centres a position in [0, 1] is, and how far it is on the way."""
-    # NaN compares false: it is read as the first texel, without a gradient.
+def _neighbours(position: Tensor, count: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The two of `count` texels between whose centres a position in [0, 1] is, each with its share."""
+    # NaN compares false: it is read as 0, without a gradient.
     clean = torch.where(position.abs() < torch.inf, position, 0.0)
     texel = (clean * count - 0.5).clamp(torch.zeros_like(clean), (count - 1).to(clean.dtype))
     before = texel.detach().floor()
-    index = before.long()
-    return index, (index + 1).minimum(count - 1), texel - before
+    index, share = before.long(), texel - before
+    return (index, 1 - share), ((index + 1).minimum(count - 1), share)
