@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .argument_checks import ArgumentCheck
+
 _SHORTEST = 1e-12  # square metres; a shorter sum has no direction
 
 
@@ -41,6 +43,7 @@ def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
     Returns:
         `torch.Tensor` of shape `(N, V, 3)`; zero where a vertex belongs to no triangle of any area.
     """
+    ArgumentCheck().floats("vertices", vertices, "N V 3").indices("triangles", triangles, "F 3", of="V")
     columns = vertices.movedim(-1, 0).contiguous()  # (3, N, V): PyTorch gathers and scatters columns fast
     summed = _AreaNormals.apply(columns, triangles)
     squared = summed[0] * summed[0] + summed[1] * summed[1] + summed[2] * summed[2]

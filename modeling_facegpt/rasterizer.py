@@ -30,12 +30,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .argument_checks import ArgumentCheck, check_positive, check_size
 from .camera import Camera, project
 from .scanline import Settings, Triangles, chunk_triangles, cover_pixels, nearest_fragments
 
 # Large chunks page-fault through fresh memory; this many pictures at a time stay in the cache.
 _CHUNK = 4
 _FARTHEST = 1e6  # metres
+_LONGEST = 1e8  # pixels, of a camera
 _SMALLEST_WEIGHT = 1e-20  # a pixel centre on an edge by rounding still gets weights that sum to 1
 
 
@@ -55,6 +57,7 @@ def rasterize(
     *,
     near: float = 1e-3,
     cull: bool = True,
+    depth_bias: Tensor | None = None,
 ) -> Fragments:
     """Find the visible triangle at every pixel. Differentiable with respect to vertices and camera.
 
@@ -65,14 +68,20 @@ def rasterize(
         size (`tuple[int, int]`): height and width in pixels.
         near (`float`): triangles with a corner at or before this depth are dropped.
         cull (`bool`): drop triangles that are seen from behind.
+        depth_bias (`torch.Tensor` of shape `(F,)`, *optional*): metres by which each triangle counts as nearer when it
+            is decided what is seen, so that layers that touch (eyelids, teeth) have an order. `Fragments.depth` is
+            where they are.
 
     Returns:
         `Fragments`, with no gradient through the choice of the triangle.
     """
-    _check(vertices, triangles, size)
+    check_size(size)
+    check = ArgumentCheck().floats("vertices", vertices, "N V 3").indices("triangles", triangles, "F 3", of="V")
+    if depth_bias is not None:
+        check.floats("depth_bias", depth_bias, "F")
     x, y, z = pixel_points(vertices, camera, near).unbind(-1)
     settings = Settings(size[0], size[1], near, cull)
-    return Fragments(*_Rasterize.apply(x, y, z, triangles, settings))
+    return Fragments(*_Rasterize.apply(x, y, z, triangles, depth_bias, settings))
 
 
 def interpolate(attributes: Tensor, triangles: Tensor, fragments: Fragments) -> Tensor:
@@ -86,46 +95,40 @@ def interpolate(attributes: Tensor, triangles: Tensor, fragments: Fragments) -> 
     Returns:
         `torch.Tensor` of shape `(N, C, H, W)`; 0 on the background.
     """
-    if attributes.dim() != 3 or attributes.shape[0] != fragments.depth.shape[0]:
-        raise ValueError(
-            f"got attributes of shape {tuple(attributes.shape)}; give (N, V, C), one N per picture of the fragments"
-        )
-    if attributes.dtype != fragments.barycentrics.dtype:
-        raise ValueError(f"got attributes of {attributes.dtype}; give {fragments.barycentrics.dtype}, as the vertices")
-    _check_triangles(triangles, attributes.shape[1])
-    return _Interpolate.apply(attributes, fragments.barycentrics, fragments.triangle_index, triangles)
+    check = ArgumentCheck().floats("fragments.barycentrics", fragments.barycentrics, "N 3 H W")
+    check.floats("attributes", attributes, "N V C").indices("triangles", triangles, "F 3", of="V")
+    check_fragments(check, fragments)
+    barycentrics = fragments.barycentrics.contiguous()  # of some of the pictures, or of one for all, they are not
+    return _Interpolate.apply(attributes, barycentrics, fragments.triangle_index, triangles)
+
+
+def check_fragments(check: ArgumentCheck, fragments: Fragments) -> None:
+    """Raise `ValueError` for fragments that are not of N pictures of F triangles; `check` knows both."""
+    check.floats("fragments.barycentrics", fragments.barycentrics, "N 3 H W")
+    check.floats("fragments.depth", fragments.depth, "N H W")
+    check.indices("fragments.triangle_index", fragments.triangle_index, "N H W", of="F", lowest=-1)
 
 
 def pixel_points(vertices: Tensor, camera: Camera, near: float = 1e-3) -> Tensor:
     """Camera-space vertices `(N, V, 3)` as x and y in pixels, and depth; -1 as depth of those that cannot be drawn."""
+    check_positive("near", near)
+    check = ArgumentCheck().floats("vertices", vertices, "N V 3")
+    check.floats("camera.focal", camera.focal, "N").floats("camera.principal_point", camera.principal_point, "N 2")
+    sane = (camera.focal > 0) & (camera.focal < _LONGEST) & (camera.principal_point.abs() < _LONGEST).all(-1)
+    camera = Camera(torch.where(sane, camera.focal, 1.0), torch.where(sane[:, None], camera.principal_point, 0.0))
     # They go behind the camera before anything is divided by z, so that no NaN enters the gradients.
-    good = (vertices.abs() < _FARTHEST).all(-1, keepdim=True) & (vertices[..., 2:] > near)
+    good = (vertices.abs() < _FARTHEST).all(-1, keepdim=True) & (vertices[..., 2:] > near) & sane[:, None, None]
     vertices = torch.where(good, vertices, vertices.new_tensor([0.0, 0.0, -1.0]))
     return torch.cat((project(vertices, camera), vertices[..., 2:]), dim=-1)
-
-
-def _check(vertices: Tensor, triangles: Tensor, size: tuple[int, int]) -> None:
-    if vertices.dim() != 3 or vertices.shape[-1] != 3:
-        raise ValueError(f"got vertices of shape {tuple(vertices.shape)}; give (N, V, 3) in camera space")
-    if vertices.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"got vertices of {vertices.dtype}; give float32 or float64")
-    if min(size) < 1:
-        raise ValueError(f"got size {tuple(size)}; give a height and a width of at least one pixel")
-    _check_triangles(triangles, vertices.shape[1])
-
-
-def _check_triangles(triangles: Tensor, vertices: int) -> None:
-    if triangles.dim() != 2 or triangles.shape[-1] != 3 or triangles.dtype != torch.int64:
-        raise ValueError(f"got triangles of shape {tuple(triangles.shape)}, {triangles.dtype}; give (F, 3) of int64")
-    if triangles.numel() and not 0 <= int(triangles.min()) <= int(triangles.max()) < vertices:
-        raise ValueError(f"got triangles that point outside the {vertices} vertices; check their indices")
 
 
 class _Rasterize(torch.autograd.Function):
     """Columns x, y, z `(N, V)` in pixels and metres -> the three fields of `Fragments`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, z: Tensor, triangles: Tensor, settings: Settings):
+    def forward(
+        ctx: Any, x: Tensor, y: Tensor, z: Tensor, triangles: Tensor, depth_bias: Tensor | None, settings: Settings
+    ):
         shape = (x.shape[0], settings.height, settings.width)
         index = torch.full(shape, -1, dtype=torch.int64, device=x.device)
         barycentrics = x.new_zeros(shape[0], 3, *shape[1:])
@@ -136,6 +139,7 @@ class _Rasterize(torch.autograd.Function):
             _draw(
                 tuple(column[part].reshape(-1) for column in (x, y, z)),
                 repeated.first(min(_CHUNK, shape[0] - start) * triangles.shape[0]),
+                depth_bias,
                 settings,
                 Fragments(index[part], barycentrics[part], depth[part]),
             )
@@ -156,7 +160,7 @@ class _Rasterize(torch.autograd.Function):
                 (grad_barycentrics[part].contiguous(), grad_depth[part].reshape(-1)),
                 tuple(gradient[part].view(-1) for gradient in gradients),
             )
-        return *gradients, None, None
+        return *gradients, None, None, None
 
 
 class _Interpolate(torch.autograd.Function):
@@ -240,13 +244,22 @@ def _take_planes(planes: Tensor, covered: _CoveredPixels) -> tuple[Tensor, ...]:
     return tuple(planes.view(-1).index_select(0, position) for position in covered.in_planes(planes.shape[1]))
 
 
-def _draw(columns: tuple[Tensor, ...], triangles: Triangles, settings: Settings, target: Fragments) -> None:
+def _draw(
+    columns: tuple[Tensor, ...],
+    triangles: Triangles,
+    depth_bias: Tensor | None,
+    settings: Settings,
+    target: Fragments,
+) -> None:
     """Fill the pictures of one chunk, whose vertices are the columns x, y, z `(n * V,)`."""
     seen, covers = cover_pixels(columns, triangles, settings)
     corner = tuple(at.index_select(0, covers.triangle) for at in seen.corner)
     corners = _take_corners(columns, corner, covers.center)
     weights, total, depth = _weights(_signed_edges(corners), corners)
-    winner = nearest_fragments(covers.pixel, depth, target.depth.numel())
+    rank = depth
+    if depth_bias is not None:
+        rank = depth - depth_bias.index_select(0, seen.number).index_select(0, covers.triangle)
+    winner = nearest_fragments(covers.pixel, rank, target.depth.numel())
     pixel = covers.pixel.index_select(0, winner)
     triangle = covers.triangle.index_select(0, winner)
     target.triangle_index.view(-1).scatter_(0, pixel, seen.number.index_select(0, triangle))

@@ -26,7 +26,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .rasterizer import Fragments
+from .argument_checks import ArgumentCheck
+from .rasterizer import Fragments, check_fragments
 from .scanline import facing_triangles, nearest_fragments, spread_ranges
 
 
@@ -80,6 +81,11 @@ def blend_silhouettes(
     Returns:
         `torch.Tensor` of shape `(N, C, H, W)`: the blended planes.
     """
+    check = ArgumentCheck().floats("planes", planes, "N C H W").floats("attributes", attributes, "N V C")
+    check.floats("points", points, "N V 3").indices("triangles", triangles, "F 3", of="V")
+    check_fragments(check, fragments)
+    if not triangles.numel():
+        return planes
     pairs = _visible(_pairs(_outline(points, triangles), fragments.depth.shape), fragments)
     count, channels, height, width = planes.shape
     columns = planes.movedim(1, 0).reshape(channels, -1)
