@@ -30,13 +30,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .camera import Camera, project
-from .scanline import Settings, Triangles, chunk_triangles, cover_pixels, nearest_fragments
+from .backends import backend_for
+from .camera import Camera
+from .scanline import SMALLEST_WEIGHT, Settings, Triangles, chunk_triangles, cover_pixels, nearest_fragments
+from .topology import Topology, topology_of
 
 # Large chunks page-fault through fresh memory; this many pictures at a time stay in the cache.
 _CHUNK = 4
 _FARTHEST = 1e6  # metres
-_SMALLEST_WEIGHT = 1e-20  # a pixel centre on an edge by rounding still gets weights that sum to 1
 
 
 class Fragments(NamedTuple):
@@ -69,10 +70,13 @@ def rasterize(
     Returns:
         `Fragments`, with no gradient through the choice of the triangle.
     """
-    _check(vertices, triangles, size)
-    x, y, z = pixel_points(vertices, camera, near).unbind(-1)
+    _check(vertices, camera, size)
+    topology = topology_of(triangles).check(vertices)
+    points = pixel_points(vertices, camera, near)
     settings = Settings(size[0], size[1], near, cull)
-    return Fragments(*_Rasterize.apply(x, y, z, triangles, settings))
+    if backend := backend_for(points):
+        return Fragments(*backend.rasterize(points, topology, settings))
+    return Fragments(*_Rasterize.apply(*points.unbind(-1), topology, settings))
 
 
 def interpolate(attributes: Tensor, triangles: Tensor, fragments: Fragments) -> Tensor:
@@ -92,67 +96,73 @@ def interpolate(attributes: Tensor, triangles: Tensor, fragments: Fragments) -> 
         )
     if attributes.dtype != fragments.barycentrics.dtype:
         raise ValueError(f"got attributes of {attributes.dtype}; give {fragments.barycentrics.dtype}, as the vertices")
-    _check_triangles(triangles, attributes.shape[1])
-    return _Interpolate.apply(attributes, fragments.barycentrics, fragments.triangle_index, triangles)
+    topology = topology_of(triangles).check(attributes)
+    if backend := backend_for(attributes):
+        return backend.interpolate(attributes, fragments.barycentrics, fragments.triangle_index, topology)
+    return _Interpolate.apply(attributes, fragments.barycentrics, fragments.triangle_index, topology)
 
 
 def pixel_points(vertices: Tensor, camera: Camera, near: float = 1e-3) -> Tensor:
     """Camera-space vertices `(N, V, 3)` as x and y in pixels, and depth; -1 as depth of those that cannot be drawn."""
     # They go behind the camera before anything is divided by z, so that no NaN enters the gradients.
     good = (vertices.abs() < _FARTHEST).all(-1, keepdim=True) & (vertices[..., 2:] > near)
-    vertices = torch.where(good, vertices, vertices.new_tensor([0.0, 0.0, -1.0]))
-    return torch.cat((project(vertices, camera), vertices[..., 2:]), dim=-1)
+    x, y, z = torch.where(good, vertices, vertices.new_tensor([0.0, 0.0, -1.0])).movedim(-1, 0).contiguous()
+    focal, center = camera.focal[:, None], camera.principal_point[:, None]
+    # Backends repeat these operations one by one: the order decides which pixels a triangle covers.
+    return torch.stack((x / z * focal + center[..., 0], y / z * focal + center[..., 1], z)).movedim(0, -1)
 
 
-def _check(vertices: Tensor, triangles: Tensor, size: tuple[int, int]) -> None:
+def _check(vertices: Tensor, camera: Camera, size: tuple[int, int]) -> None:
     if vertices.dim() != 3 or vertices.shape[-1] != 3:
         raise ValueError(f"got vertices of shape {tuple(vertices.shape)}; give (N, V, 3) in camera space")
     if vertices.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"got vertices of {vertices.dtype}; give float32 or float64")
+    count = vertices.shape[0]
+    if camera.focal.shape != (count,) or camera.principal_point.shape != (count, 2):
+        shapes = tuple(camera.focal.shape), tuple(camera.principal_point.shape)
+        raise ValueError(f"got a camera of shapes {shapes}; give ({count},) and ({count}, 2), as many as vertices")
+    if any(field.dtype != vertices.dtype or field.device != vertices.device for field in camera):
+        raise ValueError(
+            f"got a camera of {camera.focal.dtype} on {camera.focal.device}; "
+            f"give {vertices.dtype} on {vertices.device}, as the vertices"
+        )
     if min(size) < 1:
         raise ValueError(f"got size {tuple(size)}; give a height and a width of at least one pixel")
-    _check_triangles(triangles, vertices.shape[1])
-
-
-def _check_triangles(triangles: Tensor, vertices: int) -> None:
-    if triangles.dim() != 2 or triangles.shape[-1] != 3 or triangles.dtype != torch.int64:
-        raise ValueError(f"got triangles of shape {tuple(triangles.shape)}, {triangles.dtype}; give (F, 3) of int64")
-    if triangles.numel() and not 0 <= int(triangles.min()) <= int(triangles.max()) < vertices:
-        raise ValueError(f"got triangles that point outside the {vertices} vertices; check their indices")
 
 
 class _Rasterize(torch.autograd.Function):
     """Columns x, y, z `(N, V)` in pixels and metres -> the three fields of `Fragments`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, z: Tensor, triangles: Tensor, settings: Settings):
+    def forward(ctx: Any, x: Tensor, y: Tensor, z: Tensor, topology: Topology, settings: Settings):
         shape = (x.shape[0], settings.height, settings.width)
         index = torch.full(shape, -1, dtype=torch.int64, device=x.device)
         barycentrics = x.new_zeros(shape[0], 3, *shape[1:])
         depth = x.new_zeros(shape)
-        repeated = chunk_triangles(triangles, x.shape[1], min(_CHUNK, shape[0]))
+        repeated = chunk_triangles(topology, x.shape[1], min(_CHUNK, shape[0]))
         for start in range(0, shape[0], _CHUNK):
             part = slice(start, start + _CHUNK)
             _draw(
                 tuple(column[part].reshape(-1) for column in (x, y, z)),
-                repeated.first(min(_CHUNK, shape[0] - start) * triangles.shape[0]),
+                repeated.first(min(_CHUNK, shape[0] - start) * topology.triangles.shape[0]),
                 settings,
                 Fragments(index[part], barycentrics[part], depth[part]),
             )
         ctx.mark_non_differentiable(index)
-        ctx.save_for_backward(x, y, z, triangles, index)
+        ctx.save_for_backward(x, y, z, index)
+        ctx.topology = topology
         return index, barycentrics, depth
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, _: Any, grad_barycentrics: Tensor, grad_depth: Tensor):
-        x, y, z, triangles, index = ctx.saved_tensors
+        x, y, z, index = ctx.saved_tensors
         gradients = torch.zeros(3, *x.shape, dtype=x.dtype, device=x.device)
         for start in range(0, x.shape[0], _CHUNK):
             part = slice(start, start + _CHUNK)
             _corner_gradients(
                 tuple(column[part].reshape(-1) for column in (x, y, z)),
-                _covered_pixels(index[part], triangles, x.shape[1]),
+                _covered_pixels(index[part], ctx.topology, x.shape[1]),
                 (grad_barycentrics[part].contiguous(), grad_depth[part].reshape(-1)),
                 tuple(gradient[part].view(-1) for gradient in gradients),
             )
@@ -163,31 +173,32 @@ class _Interpolate(torch.autograd.Function):
     """Vertex attributes and fragments -> planes of pixels."""
 
     @staticmethod
-    def forward(ctx: Any, attributes: Tensor, barycentrics: Tensor, index: Tensor, triangles: Tensor):
+    def forward(ctx: Any, attributes: Tensor, barycentrics: Tensor, index: Tensor, topology: Topology):
         count, vertices, channels = attributes.shape
         planes = attributes.movedim(-1, 0).contiguous()  # (C, N, V)
         image = attributes.new_zeros(count, channels, *index.shape[1:])
         for start in range(0, count, _CHUNK):
             part = slice(start, start + _CHUNK)
-            covered = _covered_pixels(index[part], triangles, vertices)
+            covered = _covered_pixels(index[part], topology, vertices)
             weights = _take_planes(barycentrics[part], covered)
             flat = image[part].view(-1)
             for channel, position in enumerate(covered.in_planes(channels)):
                 first, second, third = (planes[channel, part].view(-1).index_select(0, at) for at in covered.corner)
                 flat.scatter_(0, position, weights[0] * first + weights[1] * second + weights[2] * third)
-        ctx.save_for_backward(planes, barycentrics, index, triangles)
+        ctx.save_for_backward(planes, barycentrics, index)
+        ctx.topology = topology
         return image
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_image: Tensor):
-        planes, barycentrics, index, triangles = ctx.saved_tensors
+        planes, barycentrics, index = ctx.saved_tensors
         channels, count, vertices = planes.shape
         grad_planes = torch.zeros_like(planes)
         grad_barycentrics = torch.zeros_like(barycentrics)
         for start in range(0, count, _CHUNK):
             part = slice(start, start + _CHUNK)
-            covered = _covered_pixels(index[part], triangles, vertices)
+            covered = _covered_pixels(index[part], ctx.topology, vertices)
             weights = _take_planes(barycentrics[part], covered)
             grad_weights = [torch.zeros_like(weight) for weight in weights]
             flat = grad_image[part].reshape(-1)
@@ -224,14 +235,14 @@ class _CoveredPixels(NamedTuple):
         return column.to(dtype) + 0.5, (row - self.image * self.shape[1]).to(dtype) + 0.5
 
 
-def _covered_pixels(index: Tensor, triangles: Tensor, vertices: int) -> _CoveredPixels:
+def _covered_pixels(index: Tensor, topology: Topology, vertices: int) -> _CoveredPixels:
     """List the covered pixels of triangle numbers `(n, H, W)`."""
     flat = index.reshape(-1)
     position = (flat >= 0).nonzero().squeeze(1)
     number = flat.index_select(0, position)
     image = position.div(index.shape[1] * index.shape[2], rounding_mode="floor")
     first_vertex = image * vertices
-    corner = tuple(triangles[:, i].contiguous().index_select(0, number) + first_vertex for i in range(3))
+    corner = tuple(column.index_select(0, number) + first_vertex for column in topology.corners)
     return _CoveredPixels(position, corner, image, index.shape)
 
 
@@ -282,7 +293,7 @@ def _signed_edges(corners: _Corners) -> list[Tensor]:
 def _weights(signed_edges: list[Tensor], corners: _Corners) -> tuple[list[Tensor], Tensor, Tensor]:
     """Weights whose ratios are perspective-correct, their sum, and the depth."""
     # The centre is inside the triangle, so where the signs differ it is by rounding, on an edge.
-    edges = [edge.abs().clamp_min_(_SMALLEST_WEIGHT) for edge in signed_edges]
+    edges = [edge.abs().clamp_min_(SMALLEST_WEIGHT) for edge in signed_edges]
     weights = [edge / z for edge, z in zip(edges, corners.z, strict=True)]
     total = weights[0] + weights[1] + weights[2]
     return weights, total, (edges[0] + edges[1] + edges[2]) / total
