@@ -21,6 +21,7 @@ from torch import Tensor
 from modeling_facegpt.camera import Camera
 from modeling_facegpt.rasterizer import Fragments, interpolate, pixel_points, rasterize
 
+pytestmark = pytest.mark.usefixtures("backend")
 CLOCKWISE = torch.tensor([[0, 1, 2]])  # with y down, as seen on the picture: a front face
 
 

@@ -25,6 +25,7 @@ from modeling_facegpt.face_parameters import FaceParameters
 from modeling_facegpt.mesh import Mesh
 from modeling_facegpt.renderer import RenderOutput, composite, render_mesh
 
+pytestmark = pytest.mark.usefixtures("backend")
 GRAY = 0.5
 GRAY_SRGB = 0.735357
 
