@@ -40,6 +40,11 @@ class Backend(NamedTuple):
     rasterize: Callable  # (points, topology, settings) -> fields of `Fragments`
     interpolate: Callable  # (attributes, barycentrics, index, topology) -> planes
     blend: Callable  # (planes, attributes, points, topology, index, depth) -> planes
+    shade_points: (
+        Callable  # (vertices, albedo, light, rotation, translation, camera, near, topology) -> points, values
+    )
+    draw: Callable  # (points, values, topology, settings) -> index, depth, image, normals, attributes
+    masked_photometric_loss: Callable  # (image, target, mask, width, tolerance) -> losses
 
 
 class Candidate(NamedTuple):
@@ -58,10 +63,13 @@ class Availability(NamedTuple):
 
 
 def _load_numba() -> Backend:
+    from .numba_losses import masked_photometric_loss
+    from .numba_pictures import draw
     from .numba_rasterizer import interpolate, rasterize
     from .numba_silhouettes import blend_silhouettes
+    from .numba_surface import shade_points
 
-    return Backend(rasterize, interpolate, blend_silhouettes)
+    return Backend(rasterize, interpolate, blend_silhouettes, shade_points, draw, masked_photometric_loss)
 
 
 # In order of preference; the reference comes last and needs no entry.

@@ -43,6 +43,11 @@ def interpolate(attributes: Tensor, barycentrics: Tensor, index: Tensor, topolog
     return _Interpolate.apply(attributes, barycentrics, index, topology)
 
 
+def limits_of(points: Tensor, settings: Settings) -> np.ndarray:
+    """What triangles must keep to, in the type of the points: nearest depth, smallest area, largest width."""
+    return np.array([settings.near, SMALLEST_AREA, WIDEST], dtype=array(points).dtype)
+
+
 class _Rasterize(torch.autograd.Function):
     """Points `(N, V, 3)` -> the three fields of `Fragments`."""
 
@@ -53,8 +58,7 @@ class _Rasterize(torch.autograd.Function):
         barycentrics = points.new_empty(count, 3, height, width)
         depth = points.new_empty(count, height, width)
         cut = bands(count)
-        limits = np.array([settings.near, SMALLEST_AREA, WIDEST], dtype=array(depth).dtype)
-        given = (array(points), topology.compact, limits, settings.cull)
+        given = (array(points), topology.compact, limits_of(points, settings), settings.cull)
         run(_draw, count * cut, cut, *given, array(index), array(barycentrics), array(depth))
         ctx.mark_non_differentiable(index)
         ctx.set_materialize_grads(False)
@@ -130,7 +134,7 @@ def _first_pixel(edge, limit, half):
 
 
 @kernel
-def _find_visible(points, triangles, limits, cull, rows, index, depth):
+def find_visible(points, triangles, limits, cull, rows, index, depth):
     """Fill `index (H, W)` within a band of rows; where triangles compete `depth (H, W)` keeps the nearest's."""
     real = points.dtype.type
     half, least = real(0.5), real(SMALLEST_WEIGHT)
@@ -194,7 +198,7 @@ def _draw(first, end, cut, points, triangles, limits, cull, index, barycentrics,
         image, band = unit // cut, unit % cut
         rows = height * band // cut, height * (band + 1) // cut
         place = points[image]
-        _find_visible(place, triangles, limits, cull, rows, index[image], depth[image])
+        find_visible(place, triangles, limits, cull, rows, index[image], depth[image])
         for row in range(rows[0], rows[1]):
             y = real(row) + half
             last = np.int64(-1)

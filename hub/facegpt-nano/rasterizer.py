@@ -37,6 +37,7 @@ from .topology import Topology, topology_of
 
 # Large chunks page-fault through fresh memory; this many pictures at a time stay in the cache.
 _CHUNK = 4
+NEAR = 1e-3  # metres
 _FARTHEST = 1e6  # metres
 
 
@@ -54,7 +55,7 @@ def rasterize(
     camera: Camera,
     size: tuple[int, int],
     *,
-    near: float = 1e-3,
+    near: float = NEAR,
     cull: bool = True,
 ) -> Fragments:
     """Find the visible triangle at every pixel. Differentiable with respect to vertices and camera.
@@ -70,7 +71,7 @@ def rasterize(
     Returns:
         `Fragments`, with no gradient through the choice of the triangle.
     """
-    _check(vertices, camera, size)
+    check_scene(vertices, camera, size)
     topology = topology_of(triangles).check(vertices)
     points = pixel_points(vertices, camera, near)
     settings = Settings(size[0], size[1], near, cull)
@@ -102,7 +103,7 @@ def interpolate(attributes: Tensor, triangles: Tensor, fragments: Fragments) -> 
     return _Interpolate.apply(attributes, fragments.barycentrics, fragments.triangle_index, topology)
 
 
-def pixel_points(vertices: Tensor, camera: Camera, near: float = 1e-3) -> Tensor:
+def pixel_points(vertices: Tensor, camera: Camera, near: float = NEAR) -> Tensor:
     """Camera-space vertices `(N, V, 3)` as x and y in pixels, and depth; -1 as depth of those that cannot be drawn."""
     # They go behind the camera before anything is divided by z, so that no NaN enters the gradients.
     good = (vertices.abs() < _FARTHEST).all(-1, keepdim=True) & (vertices[..., 2:] > near)
@@ -112,7 +113,8 @@ def pixel_points(vertices: Tensor, camera: Camera, near: float = 1e-3) -> Tensor
     return torch.stack((x / z * focal + center[..., 0], y / z * focal + center[..., 1], z)).movedim(0, -1)
 
 
-def _check(vertices: Tensor, camera: Camera, size: tuple[int, int]) -> None:
+def check_scene(vertices: Tensor, camera: Camera, size: tuple[int, int]) -> None:
+    """Raise `ValueError` where `vertices (N, V, 3)` and the camera of N pictures of that size do not fit."""
     if vertices.dim() != 3 or vertices.shape[-1] != 3:
         raise ValueError(f"got vertices of shape {tuple(vertices.shape)}; give (N, V, 3) in camera space")
     if vertices.dtype not in (torch.float32, torch.float64):

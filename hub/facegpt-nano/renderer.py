@@ -18,13 +18,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .backends import Backend, backend_for
 from .camera import Camera, place_in_camera
 from .face_parameters import FaceParameters
 from .mesh import Mesh, vertex_normals
-from .rasterizer import Fragments, interpolate, pixel_points, rasterize
+from .rasterizer import NEAR, Fragments, check_scene, interpolate, pixel_points, rasterize
 from .rotations import rotation_6d_to_matrix
+from .scanline import Settings
 from .shading import linear_to_srgb, shade
 from .silhouettes import blend_silhouettes
+from .topology import topology_of
 
 # Numbers outside are no face but an accident of training or of a file: they are read as 0 and get no gradient.
 _LARGEST = 1e6
@@ -71,6 +74,8 @@ def render_mesh(
     parameters = parameters._replace(
         light=_sane(parameters.light), rotation=_sane(parameters.rotation), translation=_sane(parameters.translation)
     )
+    if backend := backend_for(mesh.vertices):
+        return _render_fused(backend, mesh, parameters, camera, size, silhouettes, attributes)
     good = _is_sane(mesh.vertices).all(-1, keepdim=True)
     vertices = torch.where(good, mesh.vertices, 0.0)
     placed = torch.where(good, place_in_camera(vertices, parameters.rotation, parameters.translation), -1.0)
@@ -92,6 +97,45 @@ def render_mesh(
         normals=_unit(planes[:, 3:6]),
         triangle_index=fragments.triangle_index,
         attributes=None if attributes is None else planes[:, 6:],
+    )
+
+
+def _render_fused(
+    backend: Backend,
+    mesh: Mesh,
+    parameters: FaceParameters,
+    camera: Camera,
+    size: tuple[int, int],
+    silhouettes: bool,
+    attributes: Tensor | None,
+) -> RenderOutput:
+    """The same picture in two steps, one per vertex and one per pixel."""
+    camera = _true_camera(camera, parameters)
+    check_scene(mesh.vertices, camera, size)
+    topology = topology_of(mesh.triangles).check(mesh.vertices)
+    settings = Settings(*size, near=NEAR, cull=True)
+    count, dtype = len(mesh.vertices), mesh.vertices.dtype
+    rotation = rotation_6d_to_matrix(parameters.rotation).to(dtype).expand(count, 3, 3)
+    light, translation = parameters.light.to(dtype).expand(count, 27), parameters.translation.to(dtype)
+    albedo = mesh.albedo.to(dtype).expand_as(mesh.vertices)
+    given = mesh.vertices, albedo, light, rotation, translation.expand(count, 3), camera, settings.near, topology
+    points, values = backend.shade_points(*given)
+    if attributes is not None:
+        values = torch.cat((values, _one_per_face(attributes, mesh.vertices)), dim=-1)
+    index, depth, image, normals, carried = backend.draw(points, values, topology, settings)
+    mask = (index >= 0).to(dtype)[:, None]
+    if silhouettes:
+        rows = torch.cat((linear_to_srgb(values[..., :3].clamp(0, 1)), torch.ones_like(values[..., :1])), dim=-1)
+        planes = torch.cat((image, mask), dim=1)
+        blended = backend.blend(planes, rows, points, topology, index, depth).clamp(0, 1)
+        image, mask = blended[:, :3], blended[:, 3:]
+    return RenderOutput(
+        image=image,
+        mask=mask,
+        depth=depth[:, None],
+        normals=normals,
+        triangle_index=index,
+        attributes=None if attributes is None else carried,
     )
 
 

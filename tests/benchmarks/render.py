@@ -31,7 +31,7 @@ from torch import Tensor
 from modeling_facegpt import Camera, FaceParameters, Mesh, MorphableModel, render_mesh
 from modeling_facegpt.backends import CANDIDATES, REFERENCE, use_backend
 from modeling_facegpt.camera import place_in_camera
-from modeling_facegpt.losses import inlier_weight, photometric_loss
+from modeling_facegpt.losses import masked_photometric_loss
 from modeling_facegpt.rasterizer import interpolate, pixel_points, rasterize
 from modeling_facegpt.silhouettes import blend_silhouettes
 
@@ -131,11 +131,8 @@ def step_task(mesh: Mesh, side: int, silhouettes: bool) -> Callable[[], object]:
         changed = parameters._replace(**dict(zip(learned, free[2:], strict=True)))
         moved = Mesh(free[0], free[1], mesh.triangles)
         render = render_mesh(moved, changed, camera, (side, side), silhouettes=silhouettes)
-        residual = photometric_loss(render.image, target)
-        mask = render.mask.detach()
-        weight = mask * inlier_weight(residual, mask)
-        loss = (weight * residual).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1.0)
-        return torch.autograd.grad(loss.mean(), free)
+        loss = masked_photometric_loss(render.image, target, render.mask).mean()
+        return torch.autograd.grad(loss, free)
 
     return run
 
