@@ -37,6 +37,7 @@ _CHOSEN: ContextVar[str | None] = ContextVar("chosen_backend", default=None)
 class Backend(NamedTuple):
     """A faster twin of the reference: functions of what they are named after, on `(N, ...)` tensors."""
 
+    pixel_points: Callable  # (vertices, focal, principal_point, near, farthest) -> points
     rasterize: Callable  # (points, topology, settings) -> fields of `Fragments`
     interpolate: Callable  # (attributes, barycentrics, index, topology) -> planes
     blend: Callable  # (planes, attributes, points, topology, index, depth) -> planes
@@ -65,11 +66,13 @@ class Availability(NamedTuple):
 def _load_numba() -> Backend:
     from .numba_losses import masked_photometric_loss
     from .numba_pictures import draw
-    from .numba_rasterizer import interpolate, rasterize
+    from .numba_rasterizer import interpolate, pixel_points, rasterize
     from .numba_silhouettes import blend_silhouettes
     from .numba_surface import shade_points
 
-    return Backend(rasterize, interpolate, blend_silhouettes, shade_points, draw, masked_photometric_loss)
+    return Backend(
+        pixel_points, rasterize, interpolate, blend_silhouettes, shade_points, draw, masked_photometric_loss
+    )
 
 
 # In order of preference; the reference comes last and needs no entry.

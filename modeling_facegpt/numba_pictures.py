@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .numba_kernels import array, bands, kernel, run
+from .numba_kernels import array, bands, helper, kernel, run
 from .numba_rasterizer import find_visible, limits_of
 from .scanline import SMALLEST_WEIGHT, Settings
 from .topology import Topology
@@ -91,7 +91,7 @@ class _Draw(torch.autograd.Function):
         return grad_points.sum(1), grad_values.sum(1), None, None
 
 
-@kernel
+@helper
 def _encode_row(row):
     """The sRGB curve over a row of pixels `(W,)`, limited to [0, 1], without a call or a branch."""
     real = row.dtype.type

@@ -14,7 +14,7 @@
 """`rasterizer` for Numba on the CPU: the same rules, the same visibility to the bit, the same gradients.
 
 A picture is drawn in two passes. The first walks the rows of the triangles that face the camera and notes the number
-of the one in front; depths are computed only where two compete. The second computes weights, once per covered pixel.
+of the one in front; depths are computed only where two are about as far. The second computes weights, once per pixel.
 The backward passes go through the pixels in order. Every band of rows has its own sums, so nothing is atomic, and the
 order of additions depends on nothing but the number of threads.
 """
@@ -26,11 +26,17 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .numba_kernels import array, bands, kernel, run
+from .numba_kernels import array, bands, helper, kernel, run
 from .scanline import SMALLEST_AREA, SMALLEST_WEIGHT, WIDEST, Settings
 from .topology import Topology
 
 _NO_DEPTH = 0.0  # as yet: what is drawn lies beyond it
+_BEYOND = 1 + 1e-4  # a triangle whose corners are that much farther is behind, whatever the rounding
+
+
+def pixel_points(vertices: Tensor, focal: Tensor, center: Tensor, near: float, farthest: float) -> Tensor:
+    """Camera-space vertices `(N, V, 3)` in pixels and depth; -1 as depth of those that cannot be drawn."""
+    return _PixelPoints.apply(vertices, focal, center, near, farthest)
 
 
 def rasterize(points: Tensor, topology: Topology, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,6 +52,28 @@ def interpolate(attributes: Tensor, barycentrics: Tensor, index: Tensor, topolog
 def limits_of(points: Tensor, settings: Settings) -> np.ndarray:
     """What triangles must keep to, in the type of the points: nearest depth, smallest area, largest width."""
     return np.array([settings.near, SMALLEST_AREA, WIDEST], dtype=array(points).dtype)
+
+
+class _PixelPoints(torch.autograd.Function):
+    """Vertices `(N, V, 3)`, focal lengths `(N,)` and principal points `(N, 2)` -> points `(N, V, 3)`."""
+
+    @staticmethod
+    def forward(ctx: Any, vertices: Tensor, focal: Tensor, center: Tensor, near: float, farthest: float):
+        points = torch.empty_like(vertices, memory_format=torch.contiguous_format)
+        ctx.limits = np.array([near, farthest], dtype=points.numpy().dtype)
+        given = array(vertices), array(focal), array(center), ctx.limits
+        run(_project, len(vertices), *given, points.numpy())
+        ctx.save_for_backward(vertices, focal, points)
+        return points
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_points: Tensor):
+        vertices, focal, points = ctx.saved_tensors
+        gradients = points.new_empty(points.shape), focal.new_empty(len(focal)), focal.new_empty(len(focal), 2)
+        given = array(vertices), array(focal), array(points), array(grad_points)
+        run(_project_backward, len(vertices), *given, *(gradient.numpy() for gradient in gradients))
+        return *gradients, None, None
 
 
 class _Rasterize(torch.autograd.Function):
@@ -110,6 +138,42 @@ class _Interpolate(torch.autograd.Function):
 
 
 @kernel
+def _project(first, end, vertices, focal, center, limits, points):
+    """Pictures [first, end), to the bit as the reference does."""
+    near, farthest = limits
+    zero, behind = near - near, np.float32(-1)
+    for picture in range(first, end):
+        for vertex in range(vertices.shape[1]):
+            x, y, z = vertices[picture, vertex, 0], vertices[picture, vertex, 1], vertices[picture, vertex, 2]
+            if not (abs(x) < farthest and abs(y) < farthest and abs(z) < farthest and z > near):
+                x, y, z = zero, zero, behind + zero
+            points[picture, vertex, 0] = x / z * focal[picture] + center[picture, 0]
+            points[picture, vertex, 1] = y / z * focal[picture] + center[picture, 1]
+            points[picture, vertex, 2] = z
+
+
+@kernel
+def _project_backward(first, end, vertices, focal, points, grad_points, grad_vertices, grad_focal, grad_center):
+    """Of pictures [first, end). What many vertices share is added up in float64."""
+    for picture in range(first, end):
+        longer, right, down = 0.0, 0.0, 0.0
+        for vertex in range(vertices.shape[1]):
+            z, grad = points[picture, vertex, 2], grad_vertices[picture, vertex]
+            u, v = grad_points[picture, vertex, 0], grad_points[picture, vertex, 1]
+            right, down = right + u, down + v
+            if z < 0:
+                grad[:] = 0
+                continue
+            x, y = vertices[picture, vertex, 0] / z, vertices[picture, vertex, 1] / z
+            scale = focal[picture] / z
+            longer += u * x + v * y
+            grad[0], grad[1] = u * scale, v * scale
+            grad[2] = grad_points[picture, vertex, 2] - (u * x + v * y) * scale
+        grad_focal[picture] = longer
+        grad_center[picture, 0], grad_center[picture, 1] = right, down
+
+
+@helper
 def _signed_edges(points, corners, x, y):
     """Twice the signed areas that a pixel's centre makes with the edge opposite to each corner."""
     a, b, c = corners
@@ -118,7 +182,7 @@ def _signed_edges(points, corners, x, y):
     return bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx
 
 
-@kernel
+@helper
 def _exact_depth(points, corners, x, y, least):
     """To the bit what the reference compares."""
     first, second, third = _signed_edges(points, corners, x, y)
@@ -127,19 +191,20 @@ def _exact_depth(points, corners, x, y, least):
     return (first + second + third) / (first / points[a, 2] + second / points[b, 2] + third / points[c, 2])
 
 
-@kernel
+@helper
 def _first_pixel(edge, limit, half):
     """The first pixel whose centre is at or after a position, in [0, limit]."""
     return np.int64(min(max(np.ceil(edge - half), half - half), limit))
 
 
-@kernel
+@helper
 def find_visible(points, triangles, limits, cull, rows, index, depth):
     """Fill `index (H, W)` within a band of rows; where triangles compete `depth (H, W)` keeps the nearest's."""
     real = points.dtype.type
     half, least = real(0.5), real(SMALLEST_WEIGHT)
     near, smallest_area, widest = limits[0], limits[1], limits[2]
-    width, bottom = real(index.shape[1]), real(rows[1])
+    beyond = real(_BEYOND)
+    width, end = real(index.shape[1]), real(rows[1])
     index[rows[0] : rows[1]] = -1
     depth[rows[0] : rows[1]] = _NO_DEPTH
     for number in range(triangles.shape[0]):
@@ -148,44 +213,46 @@ def find_visible(points, triangles, limits, cull, rows, index, depth):
         area = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
         if not (area < -smallest_area or (not cull and area > smallest_area)):
             continue
+        top, left = min(y0, y1, y2), min(x0, x1, x2)
+        bottom, right = max(y0, y1, y2), max(x0, x1, x2)
+        nearest = min(points[a, 2], points[b, 2], points[c, 2])
+        if not (nearest > near and right - left < widest and bottom - top < widest):
+            continue
+        first_row, end_row = _first_pixel(top, end, half), _first_pixel(bottom, end, half)
+        first_row = max(first_row, rows[0])
+        if first_row >= end_row or _first_pixel(left, width, half) >= _first_pixel(right, width, half):
+            continue
+        farthest = max(points[a, 2], points[b, 2], points[c, 2])
         if y0 > y1:
             x0, y0, x1, y1 = x1, y1, x0, y0
         if y1 > y2:
             x1, y1, x2, y2 = x2, y2, x1, y1
         if y0 > y1:
             x0, y0, x1, y1 = x1, y1, x0, y0
-        left, right = min(x0, x1, x2), max(x0, x1, x2)
-        if not (min(points[a, 2], points[b, 2], points[c, 2]) > near and right - left < widest and y2 - y0 < widest):
-            continue
-        if _first_pixel(left, width, half) >= _first_pixel(right, width, half):
-            continue
-        first_row = max(_first_pixel(y0, bottom, half), rows[0])
-        end_row = _first_pixel(y2, bottom, half)
-        if first_row >= end_row:
-            continue
         long_slope = (x2 - x0) / (y2 - y0)
         upper_slope, lower_slope = (x1 - x0) / (y1 - y0), (x2 - x1) / (y2 - y1)
         for row in range(first_row, end_row):
             center = real(row) + half
             one = x0 + (center - y0) * long_slope
-            if center >= y1:
-                other = x1 + (center - y1) * lower_slope
-            else:
-                other = x0 + (center - y0) * upper_slope
-            for column in range(
-                _first_pixel(min(one, other), width, half), _first_pixel(max(one, other), width, half)
-            ):
+            other = x1 + (center - y1) * lower_slope if center >= y1 else x0 + (center - y0) * upper_slope
+            first, last = _first_pixel(min(one, other), width, half), _first_pixel(max(one, other), width, half)
+            for column in range(first, last):
                 rival = index[row, column]
-                if rival >= 0:
-                    x = real(column) + half
-                    if depth[row, column] == _NO_DEPTH:
-                        shown = triangles[rival, 0], triangles[rival, 1], triangles[rival, 2]
-                        depth[row, column] = _exact_depth(points, shown, x, center, least)
-                    nearness = _exact_depth(points, (a, b, c), x, center, least)
-                    if not nearness < depth[row, column]:
-                        continue
-                    depth[row, column] = nearness
-                index[row, column] = number
+                if rival < 0:
+                    index[row, column] = number
+                    continue
+                d, e, f = triangles[rival, 0], triangles[rival, 1], triangles[rival, 2]
+                if nearest > beyond * max(points[d, 2], points[e, 2], points[f, 2]):
+                    continue
+                if beyond * farthest < min(points[d, 2], points[e, 2], points[f, 2]):
+                    index[row, column], depth[row, column] = number, _NO_DEPTH
+                    continue
+                x = real(column) + half
+                if depth[row, column] == _NO_DEPTH:
+                    depth[row, column] = _exact_depth(points, (d, e, f), x, center, least)
+                exact = _exact_depth(points, (a, b, c), x, center, least)
+                if exact < depth[row, column]:
+                    index[row, column], depth[row, column] = number, exact
 
 
 @kernel

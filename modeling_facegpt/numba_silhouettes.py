@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .numba_kernels import array, kernel, run
+from .numba_kernels import array, helper, kernel, run
 from .scanline import SMALLEST_AREA, WIDEST
 from .topology import Topology
 
@@ -84,7 +84,7 @@ class _Blend(torch.autograd.Function):
         return *gradients, None
 
 
-@kernel
+@helper
 def _is_facing(points, corners, limits):
     """Whether a triangle is drawn, seen from the front."""
     a, b, c = corners
@@ -96,7 +96,7 @@ def _is_facing(points, corners, limits):
     return max(x0, x1, x2) - min(x0, x1, x2) < limits[2] and max(y0, y1, y2) - min(y0, y1, y2) < limits[2]
 
 
-@kernel
+@helper
 def _axes(points, start, end):
     """Whether the edge runs along y rather than x, and its ends along the other axis (u), along its own (v), in z."""
     x0, y0, x1, y1 = points[start, 0], points[start, 1], points[end, 0], points[end, 1]
@@ -105,7 +105,7 @@ def _axes(points, start, end):
     return False, y0, y1, x0, x1
 
 
-@kernel
+@helper
 def _lines(v0, v1, limit, half):
     """The lines of pixels, first and after the last, whose centres lie between the ends of an edge."""
     zero = half - half
@@ -132,7 +132,7 @@ def _count_lines(first, end, points, triangles, edges, limits, height, width, fa
         lines[image] = total
 
 
-@kernel
+@helper
 def _crossing(points, start, end, upright, line):
     """Of an edge at the centre of a line: how far along, at which u, the share of its second end, and the depth."""
     real = points.dtype.type
@@ -206,7 +206,7 @@ def _visible_pairs(first, end, points, edges, facing, index, depth, lines, place
         found[image] = count
 
 
-@kernel
+@helper
 def _recall(points, row, width):
     """A pair again: start, end, inner, outer, upright; ratio, reach, share."""
     start, end, inner, outer, upright = row[0], row[1], row[2], row[3], row[4] == 1

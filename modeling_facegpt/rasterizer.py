@@ -98,6 +98,7 @@ def interpolate(attributes: Tensor, triangles: Tensor, fragments: Fragments) -> 
     if attributes.dtype != fragments.barycentrics.dtype:
         raise ValueError(f"got attributes of {attributes.dtype}; give {fragments.barycentrics.dtype}, as the vertices")
     topology = topology_of(triangles).check(attributes)
+    check_fragments(fragments.triangle_index, topology)
     if backend := backend_for(attributes):
         return backend.interpolate(attributes, fragments.barycentrics, fragments.triangle_index, topology)
     return _Interpolate.apply(attributes, fragments.barycentrics, fragments.triangle_index, topology)
@@ -105,12 +106,20 @@ def interpolate(attributes: Tensor, triangles: Tensor, fragments: Fragments) -> 
 
 def pixel_points(vertices: Tensor, camera: Camera, near: float = NEAR) -> Tensor:
     """Camera-space vertices `(N, V, 3)` as x and y in pixels, and depth; -1 as depth of those that cannot be drawn."""
+    if backend := backend_for(vertices):
+        return backend.pixel_points(vertices, camera.focal, camera.principal_point, near, _FARTHEST)
     # They go behind the camera before anything is divided by z, so that no NaN enters the gradients.
     good = (vertices.abs() < _FARTHEST).all(-1, keepdim=True) & (vertices[..., 2:] > near)
     x, y, z = torch.where(good, vertices, vertices.new_tensor([0.0, 0.0, -1.0])).movedim(-1, 0).contiguous()
     focal, center = camera.focal[:, None], camera.principal_point[:, None]
     # Backends repeat these operations one by one: the order decides which pixels a triangle covers.
     return torch.stack((x / z * focal + center[..., 0], y / z * focal + center[..., 1], z)).movedim(0, -1)
+
+
+def check_fragments(index: Tensor, topology: Topology) -> None:
+    """Raise `ValueError` where a triangle index `(N, H, W)` on the CPU is not of this mesh: kernels would trust it."""
+    if index.device.type == "cpu" and index.numel() and int(index.max()) >= len(topology.triangles):
+        raise ValueError(f"got fragments of another mesh than the {len(topology.triangles)} triangles; draw these")
 
 
 def check_scene(vertices: Tensor, camera: Camera, size: tuple[int, int]) -> None:

@@ -74,6 +74,7 @@ def blend_silhouettes(
         `torch.Tensor` of shape `(N, C, H, W)`: the blended planes.
     """
     topology = topology_of(triangles).check(points)
+    _check(planes, attributes, points, fragments)
     if backend := backend_for(planes):
         return backend.blend(planes, attributes, points, topology, fragments.triangle_index, fragments.depth)
     pairs = _visible(_pairs(_outline(points, topology), fragments.depth.shape), fragments)
@@ -87,6 +88,18 @@ def blend_silhouettes(
     source = torch.where(outwards, edge, columns[:, pairs.outer])
     change = pairs.reach.abs() * (source - columns[:, target])
     return columns.index_add(1, target, change).view(channels, count, height, width).movedim(0, 1)
+
+
+def _check(planes: Tensor, attributes: Tensor, points: Tensor, fragments: Fragments) -> None:
+    count, height, width = fragments.depth.shape
+    if planes.dim() != 4 or (planes.shape[0], *planes.shape[2:]) != (count, height, width):
+        raise ValueError(f"got planes of shape {tuple(planes.shape)}; give ({count}, C, {height}, {width})")
+    expected = (count, points.shape[1], planes.shape[1])
+    if attributes.shape != expected or points.shape != (count, points.shape[1], 3):
+        shapes = tuple(attributes.shape), tuple(points.shape)
+        raise ValueError(f"got attributes and points of shapes {shapes}; give {expected} and {(*expected[:2], 3)}")
+    if any(tensor.dtype != planes.dtype for tensor in (attributes, points, fragments.depth)):
+        raise ValueError(f"got planes of {planes.dtype}; give attributes, points and fragments of the same type")
 
 
 def _outline(points: Tensor, topology: Topology) -> _Outline:

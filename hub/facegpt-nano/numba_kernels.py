@@ -48,6 +48,11 @@ def kernel(function: Callable) -> Callable:
         return njit(function, nogil=True, error_model="numpy")
 
 
+def helper(function: Callable) -> Callable:
+    """Compile a function that only kernels call; it is compiled into them."""
+    return njit(function, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
 def run(compiled: Callable, count: int, *arguments: object) -> None:
     """Call `compiled(first, end, *arguments)` until all of range(count) is done, in several threads."""
     threads = min(torch.get_num_threads(), count)

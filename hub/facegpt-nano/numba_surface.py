@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .camera import Camera
-from .numba_kernels import array, kernel, run
+from .numba_kernels import array, helper, kernel, run
 from .topology import Topology
 
 _LARGEST = 1e6  # of coordinates, metres, and of albedos: others are no numbers of a face
@@ -96,13 +96,13 @@ def _tables(topology: Topology, vertices: int) -> tuple[np.ndarray, np.ndarray]:
     return np.pad(first, (0, vertices + 1 - len(first)), mode="edge"), corner
 
 
-@kernel
+@helper
 def _is_good(point):
     """Whether a vertex has three numbers of a face; false for NaN."""
     return abs(point[0]) < _LARGEST and abs(point[1]) < _LARGEST and abs(point[2]) < _LARGEST
 
 
-@kernel
+@helper
 def _good_vertices(vertices):
     """The vertices `(V, 3)` of one face, bad ones at the origin."""
     good = np.zeros_like(vertices)
@@ -113,7 +113,7 @@ def _good_vertices(vertices):
     return good
 
 
-@kernel
+@helper
 def _area_normals(vertices, triangles):
     """Twice area times normal `(F, 3)` of the triangles."""
     normals = np.empty((triangles.shape[0], 3), dtype=vertices.dtype)
@@ -135,7 +135,7 @@ def _area_normals(vertices, triangles):
     return normals
 
 
-@kernel
+@helper
 def _place(vertex, rotation, translation):
     """Camera space, where y and z point the other way than in the frame with y up."""
     x, y, z = vertex[0], vertex[1], vertex[2]
@@ -146,19 +146,19 @@ def _place(vertex, rotation, translation):
     )
 
 
-@kernel
+@helper
 def _is_drawn(vertex, place, near):
     return _is_good(vertex) and _is_good(place) and place[2] > near
 
 
-@kernel
+@helper
 def _unit(total):
     """One over the length of a sum of normals `(3,)`, and whether it has a direction."""
     squared = total[0] * total[0] + total[1] * total[1] + total[2] * total[2]
     return total.dtype.type(1 / np.sqrt(max(squared, _SHORTEST))), squared > _SHORTEST
 
 
-@kernel
+@helper
 def _turn(rotation, x, y, z):
     return (
         rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2] * z,
@@ -167,7 +167,7 @@ def _turn(rotation, x, y, z):
     )
 
 
-@kernel
+@helper
 def _harmonics(x, y, z, bands):
     """The nine harmonics at a unit vector, into `bands (9,)`."""
     bands[0] = _BAND_0
@@ -176,7 +176,7 @@ def _harmonics(x, y, z, bands):
     bands[6], bands[8] = _BAND_20 * (3 * z * z - 1), _BAND_2 / 2 * (x * x - y * y)
 
 
-@kernel
+@helper
 def _reflected(light):
     """What a white surface sends back of the light `(27,)`, `(9, 3)`."""
     reflected = np.empty((9, 3), dtype=light.dtype)

@@ -13,13 +13,15 @@
 # limitations under the License.
 """How long drawing takes: `python -m tests.benchmarks.render --backend numba --mesh head --batch 8 --threads 1`.
 
-The last line is the median in milliseconds per picture and nothing else. Forward and backward: from vertices in camera
+The last line is the median in milliseconds per picture and nothing else; with `--memory` it is the process's peak in
+MB above what it held before it drew. Forward and backward: from vertices in camera
 space and vertex colours to the picture and back, gradients given; with `--step` from a mesh, pose and light to the
 masked photometric loss and back to all of them.
 """
 
 import argparse
 import math
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -148,6 +150,14 @@ def measure(task: Callable[[], object], clock: Callable[[], float] = time.perf_c
     return seconds
 
 
+def peak_memory(task: Callable[[], object]) -> float:
+    """MB that a task's first runs add to the largest size that the process has had."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(3):
+        task()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", choices=BACKENDS, default=REFERENCE)
@@ -156,11 +166,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--silhouettes", action="store_true")
     parser.add_argument("--step", action="store_true", help="the whole training step")
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of time")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     mesh = mesh_named(arguments.mesh, arguments.batch)
     task = (step_task if arguments.step else drawing_task)(mesh, SIDE, arguments.silhouettes)
     with use_backend(arguments.backend):
+        if arguments.memory:
+            print(f"{peak_memory(task):.0f}")
+            return
         seconds = measure(task)
     print(f"{len(seconds)} runs, fastest {min(seconds) / arguments.batch * 1e3:.3f} ms per picture")
     print(f"{statistics.median(seconds) / arguments.batch * 1e3:.3f}")
