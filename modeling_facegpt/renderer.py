@@ -18,15 +18,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .argument_checks import ArgumentCheck
+from .argument_checks import ArgumentCheck, check_size
+from .backends import Backend, backend_for
 from .camera import Camera, place_in_camera
 from .face_parameters import FaceParameters
 from .mesh import Mesh, vertex_normals
-from .rasterizer import interpolate, pixel_points, rasterize
+from .rasterizer import NEAR, interpolate, pixel_points, rasterize, sane_camera
 from .render_planes import blend_picture, encode, is_sane, sane, unit
 from .rotations import rotation_6d_to_matrix
-from .shading import shade
+from .scanline import Settings
+from .shading import linear_to_srgb, shade
 from .texture import Texture, sample_texture, texel_footprint, texture_at_vertices
+from .topology import topology_of
 
 _LARGEST_LOG_FOCAL = 8.0
 
@@ -82,6 +85,8 @@ def render_mesh(
     Returns:
         `RenderOutput`.
     """
+    if texture is None and depth_bias is None and (backend := backend_for(mesh.vertices)):
+        return _render_fused(backend, mesh, parameters, camera, size, silhouettes, attributes)
     return draw_faces(
         light_faces(mesh, parameters),
         mesh.triangles,
@@ -136,17 +141,65 @@ def draw_faces(
 
 def light_faces(mesh: Mesh, parameters: FaceParameters) -> LitFaces:
     """Place each face before the camera and light it, whatever numbers are in `mesh` and `parameters`."""
-    check = ArgumentCheck().floats("mesh.vertices", mesh.vertices, "N V 3").floats("mesh.albedo", mesh.albedo, "N V 3")
-    check.indices("mesh.triangles", mesh.triangles, "F 3", of="V")
-    for name, size in (("light", "27"), ("rotation", "6"), ("translation", "3"), ("log_focal", "1")):
-        check.floats(f"parameters.{name}", getattr(parameters, name), f"N {size}")
+    _check_faces(mesh, parameters)
     light, rotation = sane(parameters.light), sane(parameters.rotation)
     good = is_sane(mesh.vertices).all(-1, keepdim=True)
     vertices = torch.where(good, mesh.vertices, 0.0)
     placed = torch.where(good, place_in_camera(vertices, rotation, sane(parameters.translation)), -1.0)
     normals = vertex_normals(vertices, mesh.triangles) @ rotation_6d_to_matrix(rotation).mT
-    scale = sane(parameters.log_focal[:, 0]).clamp(-_LARGEST_LOG_FOCAL, _LARGEST_LOG_FOCAL).exp()
-    return LitFaces(placed, normals, shade(sane(mesh.albedo), normals, light), scale)
+    return LitFaces(placed, normals, shade(sane(mesh.albedo), normals, light), _focal_scale(parameters))
+
+
+def _render_fused(
+    backend: Backend,
+    mesh: Mesh,
+    parameters: FaceParameters,
+    camera: Camera,
+    size: tuple[int, int],
+    silhouettes: bool,
+    attributes: Tensor | None,
+) -> RenderOutput:
+    """The same picture in two steps, one per vertex and one per pixel."""
+    check_size(size)
+    check = _check_faces(mesh, parameters).floats("camera.focal", camera.focal, "N")
+    check.floats("camera.principal_point", camera.principal_point, "N 2")
+    camera = sane_camera(camera._replace(focal=sane(camera.focal) * _focal_scale(parameters)))
+    topology = topology_of(mesh.triangles)
+    settings = Settings(*size, near=NEAR, cull=True)
+    rotation = rotation_6d_to_matrix(sane(parameters.rotation))
+    light, translation = sane(parameters.light), sane(parameters.translation)
+    given = mesh.vertices, mesh.albedo, light, rotation, translation, camera, settings.near, topology
+    points, values = backend.shade_points(*given)
+    if attributes is not None:
+        check.floats("attributes", attributes, "1|N V *")
+        values = torch.cat((values, attributes.expand(values.shape[0], -1, -1)), dim=-1)
+    index, depth, image, normals, carried = backend.draw(points, values, topology, settings)
+    mask = (index >= 0).to(image.dtype)[:, None]
+    if silhouettes:
+        rows = torch.cat((linear_to_srgb(values[..., :3].clamp(0, 1)), torch.ones_like(values[..., :1])), dim=-1)
+        planes = torch.cat((image, mask), dim=1)
+        blended = backend.blend(planes, rows, points, topology, index, depth).clamp(0, 1)
+        image, mask = blended[:, :3], blended[:, 3:]
+    return RenderOutput(
+        image=image,
+        mask=mask,
+        depth=depth[:, None],
+        normals=normals,
+        triangle_index=index,
+        attributes=None if attributes is None else carried,
+    )
+
+
+def _check_faces(mesh: Mesh, parameters: FaceParameters) -> ArgumentCheck:
+    check = ArgumentCheck().floats("mesh.vertices", mesh.vertices, "N V 3").floats("mesh.albedo", mesh.albedo, "N V 3")
+    check.indices("mesh.triangles", mesh.triangles, "F 3", of="V")
+    for name, size in (("light", "27"), ("rotation", "6"), ("translation", "3"), ("log_focal", "1")):
+        check.floats(f"parameters.{name}", getattr(parameters, name), f"N {size}")
+    return check
+
+
+def _focal_scale(parameters: FaceParameters) -> Tensor:
+    return sane(parameters.log_focal[:, 0]).clamp(-_LARGEST_LOG_FOCAL, _LARGEST_LOG_FOCAL).exp()
 
 
 def composite(render: RenderOutput, background: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from modeling_facegpt.renderer import RenderOutput, composite, render_mesh
 from modeling_facegpt.shading import linear_to_srgb
 from modeling_facegpt.texture import Texture, UVMap
 
+pytestmark = pytest.mark.usefixtures("backend")
 GRAY = 0.5
 GRAY_SRGB = 0.735357
 
@@ -242,6 +243,27 @@ def test_bad_numbers_leave_picture_and_gradients_finite(value: float, where: str
     torch.testing.assert_close(render.image[1], good.image[1])  # the other face does not notice
     loss = render.image.sum() + render.depth.sum() + render.normals.sum() + render.mask.sum()
     assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(loss, list(inputs.values())))
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [("focal", 0.0), ("focal", -40.0), *((where, value) for where in Camera._fields for value in BAD)],
+)
+@pytest.mark.parametrize("silhouettes", [False, True])
+def test_a_bad_camera_leaves_its_picture_empty(where: str, value: float, silhouettes: bool) -> None:
+    mesh, parameters, camera = scene(2, 24, rings=5, dtype=torch.float32)
+    fields = {name: field.clone() for name, field in camera._asdict().items()}
+    fields[where][0] = value
+    fields = {name: field.requires_grad_() for name, field in fields.items()}
+    vertices = mesh.vertices.clone().requires_grad_()
+    render = render_mesh(
+        mesh._replace(vertices=vertices), parameters, Camera(**fields), (24, 24), silhouettes=silhouettes
+    )
+    assert (render.triangle_index[0] == -1).all() and not render.image[0].any()
+    good = render_mesh(mesh, parameters, camera, (24, 24), silhouettes=silhouettes)
+    torch.testing.assert_close(render.image[1], good.image[1])
+    gradients = torch.autograd.grad(render.image.sum() + render.depth.sum(), (vertices, *fields.values()))
+    assert all(gradient.isfinite().all() and not gradient[0].any() for gradient in gradients)
 
 
 def test_attributes_of_another_mesh_are_refused() -> None:
