@@ -50,7 +50,9 @@ def kernel(function: Callable) -> Callable:
 
 def helper(function: Callable) -> Callable:
     """Compile a function that only kernels call; it is compiled into them."""
-    return njit(function, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return njit(  # pyright: ignore[reportCallIssue]
+        function, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
+    )
 
 
 def run(compiled: Callable, count: int, *arguments: object) -> None:

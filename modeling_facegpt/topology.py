@@ -96,8 +96,8 @@ def topology_of(triangles: Tensor) -> Topology:
     # Inference tensors count no versions; a fresh record is then the only safe one.
     if triangles.is_inference():
         return Topology(triangles)
-    version, topology = _KNOWN.get(triangles, (None, None))
-    if topology is None or version != triangles._version:
-        topology = Topology(triangles)
-        _KNOWN[triangles] = (triangles._version, topology)
-    return topology
+    known = _KNOWN.get(triangles)
+    if known is None or known[0] != triangles._version:
+        known = triangles._version, Topology(triangles)
+        _KNOWN[triangles] = known
+    return known[1]

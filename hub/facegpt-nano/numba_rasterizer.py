@@ -100,12 +100,13 @@ class _Rasterize(torch.autograd.Function):
         points, index = ctx.saved_tensors
         count, vertices, _ = points.shape
         nothing = points.new_empty(0, 0, 0)
-        if grad_barycentrics is None:
-            grad_barycentrics = nothing[..., None]
-        grad_depth = nothing if grad_depth is None else grad_depth
+        upstream = (
+            array(nothing[..., None] if grad_barycentrics is None else grad_barycentrics),
+            array(nothing if grad_depth is None else grad_depth),
+        )
         cut = bands(count)
         sums = points.new_zeros(count, cut, vertices, 3)
-        given = (array(points), ctx.topology.compact, array(index), array(grad_barycentrics), array(grad_depth))
+        given = (array(points), ctx.topology.compact, array(index), *upstream)
         run(_draw_backward, count * cut, cut, *given, sums.numpy())
         return sums.sum(1) if cut > 1 else sums[:, 0], None, None
 
