@@ -7,7 +7,7 @@ RECIPES := trainer/facegpt_trainer/recipes
 FLOOR := .venv-floor
 FLOOR_VERSIONS := transformers==5.17.0
 
-.PHONY: help demo test test-slow test-gpu test-floor check train evaluate
+.PHONY: help demo test test-slow test-gpu test-floor test-common bench check train evaluate
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -41,6 +41,15 @@ test-floor: ## all fast tests with the oldest supported transformers, in a virtu
 	$(FLOOR)/bin/pip install --quiet --disable-pip-version-check --constraint $(FLOOR)/constraints.txt \
 		--editable ".[test]" $(FLOOR_VERSIONS)
 	$(FLOOR)/bin/python -m pytest
+
+test-common: .venv/test-installed ## transformers' own tests of models and processors, from its source release
+	$(INSTALL) parameterized
+	$(BIN)/python tests/fetch_common_suite.py
+	$(BIN)/python -m pytest -o addopts= tests/common_suite.py
+
+bench: .venv/test-installed ## how fast each renderer draws; the README's table comes from tests.benchmarks.report
+	$(BIN)/python -m pytest tests/benchmarks/suite.py --benchmark-only --benchmark-columns=median,min,rounds
+	$(BIN)/python -m tests.benchmarks.report
 
 check: .venv/test-installed ## style, types, who may import whom, structure of the model files
 	$(BIN)/ruff check .

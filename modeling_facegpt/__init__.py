@@ -15,10 +15,15 @@
 
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
 
+from .answer_generation import FaceGPTGenerateBeamOutput as FaceGPTGenerateBeamOutput
+from .answer_generation import FaceGPTGenerateOutput as FaceGPTGenerateOutput
+from .answer_generation import FaceLogitsProcessor as FaceLogitsProcessor
 from .camera import Camera as Camera
 from .configuration_facegpt import FaceGPTConfig as FaceGPTConfig
 from .configuration_facegpt import MorphableModelConfig as MorphableModelConfig
 from .face_parameters import FaceParameters as FaceParameters
+from .group_renderer import GroupRender as GroupRender
+from .group_renderer import render_group as render_group
 from .mesh import Mesh as Mesh
 from .modeling_facegpt import FaceGPTForConditionalGeneration as FaceGPTForConditionalGeneration
 from .modeling_facegpt import FaceGPTOutput as FaceGPTOutput
@@ -28,6 +33,9 @@ from .processing_facegpt import FaceGPTProcessor as FaceGPTProcessor
 from .reconstruction import Reconstruction as Reconstruction
 from .renderer import RenderOutput as RenderOutput
 from .renderer import render_mesh as render_mesh
+from .supersampling import supersample as supersample
+from .texture import Texture as Texture
+from .texture import UVMap as UVMap
 
 AutoConfig.register(MorphableModelConfig.model_type, MorphableModelConfig)
 AutoModel.register(MorphableModelConfig, MorphableModel)

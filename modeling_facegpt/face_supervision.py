@@ -29,9 +29,8 @@ from .face_parameters import FaceParameters, select_faces, vector_to_parameters
 from .losses import (
     code_likelihood_loss,
     code_loss,
-    inlier_weight,
     light_colour_loss,
-    photometric_loss,
+    masked_photometric_loss,
     point_loss,
     prior_loss,
 )
@@ -137,10 +136,7 @@ def _photometric_term(
     cameras: Camera,
     render_size: int,
 ) -> Tensor:
-    """Mean over the face's pixels of the difference to the photograph, outliers trusted less.
-
-    The mask is detached: else the mesh would shrink away from pixels that are hard to explain.
-    """
+    """Mean over the face's pixels of the difference to the photograph, outliers trusted less."""
     index = targets.images.isfinite().flatten(1).all(1).nonzero()[:, 0]
     camera = Camera(cameras.focal[index] * render_size, cameras.principal_point[index] * render_size)
     chosen = Mesh(mesh.vertices[index], mesh.albedo[index], mesh.triangles)
@@ -148,10 +144,8 @@ def _photometric_term(
     render = render_mesh(
         chosen, select_faces(parameters, index), camera, (render_size, render_size), attributes=region
     )
-    residual = photometric_loss(render.image, targets.images[index])
-    mask = render.mask.detach() * cast(Tensor, render.attributes).detach()
-    weight = mask * inlier_weight(residual, mask)
-    return _mean((weight * residual).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1.0))
+    mask = render.mask * cast(Tensor, render.attributes)
+    return _mean(masked_photometric_loss(render.image, targets.images[index], mask))
 
 
 def _landmarks_in_picture(

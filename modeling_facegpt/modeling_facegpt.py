@@ -15,23 +15,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from transformers import AutoModelForImageTextToText, PreTrainedModel
+from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
 from transformers.utils.auto_docstring import auto_docstring
+from transformers.utils.generic import can_return_tuple
 
+from .answer_generation import generate_answers
 from .configuration_facegpt import FaceGPTConfig
 from .convolutional_vision import read_maps_as_tokens
 from .face_head import FaceHead, decode
-from .face_parameters import parameters_to_vector
+from .face_parameters import parameters_to_vector, vector_to_parameters
 from .face_supervision import FaceTargets, face_loss_terms, weighted_sum
 from .generation_facegpt import reconstruct
 from .morphable_model import MorphableModel
+from .processing_facegpt import FaceGPTProcessor
 from .reconstruction import Reconstruction
 
 
@@ -45,11 +49,11 @@ class FaceGPTOutput(ModelOutput):
         Each term by name, unweighted, the mean over faces or words.
     logits (`torch.Tensor` of shape `(B, T, vocabulary)`):
         Of the language model.
-    face_code (`torch.Tensor` of shape `(N, P)`):
-        What the head says of the N faces.
-    face_log_variance (`torch.Tensor` of shape `(N, P)`):
+    face_code (`torch.Tensor` of shape `(N, P)`, *optional*):
+        What the head says of the N faces; `None`, as are the next two, where there are none.
+    face_log_variance (`torch.Tensor` of shape `(N, P)`, *optional*):
         How unsure each number of the code is.
-    face_parameters (`torch.Tensor` of shape `(N, P)`):
+    face_parameters (`torch.Tensor` of shape `(N, P)`, *optional*):
         The code decoded; `vector_to_parameters` names its groups.
     """
 
@@ -60,7 +64,7 @@ class FaceGPTOutput(ModelOutput):
     face_log_variance: Tensor | None = None
     face_parameters: Tensor | None = None
     past_key_values: Any = None
-    hidden_states: tuple[Tensor, ...] | None = None
+    hidden_states: tuple[Tensor | None, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
 
 
@@ -76,8 +80,15 @@ class FaceGPTPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _no_split_modules = []
     _tied_weights_keys = {}
-    # The 3DMM is millimetres on a head of 0.2 metres and codes carry fine differences: both stay in full precision.
-    _keep_in_fp32_modules_strict = ["face_head", "face_model"]
+    # Codes carry fine differences and stay in full precision. The 3DMM says the same of itself, name by name: what is
+    # named here as a whole would get its integers turned into float32 too.
+    _keep_in_fp32_modules_strict = ["face_head"]
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """No: all weights are initialised by `transformers.initialization`, as in the library's own models. For other
+        code the library skips what a module without weights of its own would initialise in those below it."""
+        return False
 
 
 @auto_docstring(
@@ -86,14 +97,74 @@ class FaceGPTPreTrainedModel(PreTrainedModel):
     answer is decoded into the parameters of a morphable model.
     """
 )
-class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel):
-    def __init__(self, config: FaceGPTConfig):
+class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
+    def __init__(
+        self, config: FaceGPTConfig, vlm: PreTrainedModel | None = None, face_model: MorphableModel | None = None
+    ):
+        r"""
+        vlm (`PreTrainedModel`, *optional*):
+            The model that `config.vlm_config` is of, taken as it is; default: a new one.
+        face_model (`MorphableModel`, *optional*):
+            The model that `config.face_model_config` is of, taken as it is; default: a new one.
+        """
         super().__init__(config)
-        self.vlm: Any = AutoModelForImageTextToText.from_config(config.vlm_config)  # of any family
+        config.vlm_config.tie_word_embeddings = config.tie_word_embeddings
+        # Of any family, hence of no type.
+        self.vlm: Any = AutoModelForImageTextToText.from_config(config.vlm_config) if vlm is None else vlm
         read_maps_as_tokens(self.vlm)
-        self.face_model = MorphableModel(config.face_model_config)
+        self.face_model = MorphableModel(config.face_model_config) if face_model is None else face_model
         self.face_head = FaceHead(config, config.get_text_config().hidden_size)
         self.post_init()
+
+    @classmethod
+    def from_vlm(
+        cls,
+        vlm: PreTrainedModel | str | PathLike,
+        face_model: MorphableModel | str | PathLike,
+        *,
+        processor: FaceGPTProcessor | None = None,
+        **settings: Any,
+    ) -> "FaceGPTForConditionalGeneration":
+        """FaceGPT over a trained vision-language model; the face head alone is new, with random weights.
+
+        The VLM's weights and their type are kept. Its embeddings grow only where the tokenizer has more tokens than
+        they have rows (many have spare ones); a new row is the mean of the others.
+
+        Args:
+            vlm (`PreTrainedModel`, `str` or `PathLike`): any model of `AutoModelForImageTextToText`, which becomes
+                part of the result; or the name or directory of one.
+            face_model (`MorphableModel`, `str` or `PathLike`): the 3DMM; or the name or directory of one.
+            processor (`FaceGPTProcessor`, *optional*): the VLM's, wrapped by `FaceGPTProcessor.from_vlm_processor`.
+                Default: the one beside the VLM; wrapping it again for use gives the same token ids.
+            settings: fields of `FaceGPTConfig`, such as `face_head_hidden_size` or `loss_weights`.
+
+        Raises:
+            ValueError: if the VLM is a FaceGPT already.
+        """
+        if not isinstance(vlm, PreTrainedModel):
+            vlm = AutoModelForImageTextToText.from_pretrained(vlm)
+        if isinstance(vlm, FaceGPTPreTrainedModel):
+            raise ValueError(
+                "got a FaceGPT to wrap, wanted a bare vision-language model; load a FaceGPT itself instead"
+            )
+        if not isinstance(face_model, MorphableModel):
+            face_model = MorphableModel.from_pretrained(face_model, dtype=torch.float32)
+        if processor is None:
+            processor = FaceGPTProcessor.from_vlm_processor(AutoProcessor.from_pretrained(vlm.name_or_path))
+        _give_rows(vlm, len(processor.tokenizer))
+        config = FaceGPTConfig(
+            vlm_config=vlm.config.to_dict(),
+            face_model_config=face_model.config.to_dict(),
+            face_token_id=processor.face_token_id,
+            end_token_id=processor.end_token_id,
+            **{"render_size": processor.render_size, **settings},
+        )
+        # Not given above: a new configuration resets the attention of those inside it.
+        config.vlm_config = vlm.config
+        model = cls(config, vlm, face_model)
+        model.face_model.to(vlm.device)  # pyright: ignore[reportArgumentType]
+        model.face_head.to(vlm.device)
+        return model.train(vlm.training)
 
     @property
     def base_model(self) -> PreTrainedModel:
@@ -114,6 +185,68 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel):
     def get_decoder(self):
         return self.vlm.get_decoder()
 
+    @can_return_tuple
+    @auto_docstring(custom_intro="As the vision-language model's.")
+    def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> Any:
+        return self.vlm.get_image_features(pixel_values, **kwargs, return_dict=True)
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """The vision-language model's, which is the one that generates."""
+        return self.vlm.generation_config
+
+    @generation_config.setter
+    def generation_config(self, value: GenerationConfig) -> None:
+        # The base class sets one before there is a model that could keep it.
+        if "vlm" in self._modules:
+            self.vlm.generation_config = value
+
+    def adjust_generation_fn(self, *args: Any, **kwargs: Any) -> None:
+        """As the base class's, which for a checkpoint without `generation_config.json` looks for the ids of special
+        tokens one level too high in `config.json`."""
+        super().adjust_generation_fn(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+        text_config = self.config.get_text_config()
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            if getattr(self.generation_config, name) is None:
+                setattr(self.generation_config, name, getattr(text_config, name))
+
+    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> Any:
+        """As the vision-language model's: positions and pictures are its own affair."""
+        return self.vlm.prepare_inputs_for_generation(*args, **kwargs)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        inputs: Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        *,
+        picture_cameras: Tensor | None = None,
+        min_faces: int = 0,
+        **kwargs: Any,
+    ) -> Any:
+        r"""As `generate` of any model of transformers; with `return_dict_in_generate=True`, faces come back too.
+
+        Args:
+            inputs (`torch.Tensor` of shape `(B, T)`, *optional*): the prompts' ids.
+            generation_config (`GenerationConfig`, *optional*): how to decode.
+            picture_cameras (`torch.Tensor` of shape `(B, 3)`, *optional*): for each prompt, focal length and
+                principal point of the picture that its faces are seen in; see `forward`.
+            min_faces (`int`): how often every answer must say `<FACE>`; a request for a face sets 1.
+            kwargs: of the vision-language model's `generate`, such as `pixel_values`, `num_beams` or `streamer`.
+
+        Returns:
+            `torch.Tensor` of token ids or, with `return_dict_in_generate=True`, `FaceGPTGenerateOutput` or
+            `FaceGPTGenerateBeamOutput` with one row of `face_parameters` for each `<FACE>` in the answers.
+
+        Raises:
+            ValueError: if `min_faces` are more than the answer may have tokens, or there is not one row of
+                `picture_cameras` per prompt.
+        """
+        return generate_answers(
+            self, inputs, generation_config, picture_cameras=picture_cameras, min_faces=min_faces, **kwargs
+        )
+
+    @can_return_tuple
     @auto_docstring(custom_intro="Words and faces; with targets, also the losses.")
     def forward(
         self,
@@ -166,6 +299,9 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel):
             "past_key_values": past_key_values,
             "inputs_embeds": inputs_embeds,
         }
+        shown = kwargs.pop("output_hidden_states", None)
+        shown = self.config.output_hidden_states if shown is None else shown
+        following = kwargs.pop("shift_labels", None)
         outputs = self.vlm(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -173,15 +309,17 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel):
             output_hidden_states=True,
             return_dict=True,
             **{name: value for name, value in optional.items() if value is not None},
-            **{name: value for name, value in kwargs.items() if name not in ("output_hidden_states", "return_dict")},
+            **kwargs,
         )
         result = FaceGPTOutput(
             logits=outputs.logits,
             past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
+            hidden_states=_choose_layers(outputs.hidden_states, shown),
             attentions=outputs.attentions,
         )
-        terms = {} if labels is None else {"text": _text_loss(outputs.logits, labels, logits_to_keep)}
+        if labels is not None and following is None:
+            following = F.pad(labels[:, 1:], (0, 1), value=-100)
+        terms = {} if following is None else {"text": _text_loss(outputs.logits, following, logits_to_keep)}
         if input_ids is not None and input_ids.shape[1] == outputs.hidden_states[-1].shape[1]:
             states = self._face_states(outputs.hidden_states[-1], input_ids, labels)
             targets = FaceTargets(picture_cameras, face_targets, face_landmarks, face_images)
@@ -196,17 +334,36 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel):
         is_face = (input_ids if labels is None else labels) == self.config.face_token_id
         return hidden_states[:, :-1][is_face[:, 1:]]
 
-    def _decode_faces(
-        self, states: Tensor, targets: FaceTargets, terms: dict[str, Tensor], result: FaceGPTOutput
-    ) -> None:
+    def decode_states(self, states: Tensor, picture_cameras: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Faces of the states that predict their `<FACE>`.
+
+        Args:
+            states (`torch.Tensor` of shape `(N, D)`): last hidden states of the language model.
+            picture_cameras (`torch.Tensor` of shape `(N, 3)`, *optional*): as in `forward`.
+
+        Returns:
+            Three `torch.Tensor` of shape `(N, P)`: code, its log-variance, and the parameters of the code.
+        """
+        states = states.to(self.face_head.output.weight.device)
+        cameras = FaceTargets(picture_cameras, None, None, None).checked(states.shape[0], states).picture_cameras
         # From the head's output on, everything runs in float32: a millimetre is 1/200 of a head.
         with torch.autocast(states.device.type, enabled=False):
             code, log_variance = self.face_head(states.float())
-            cameras = cast(Tensor, targets.picture_cameras)  # `checked` gave every face one
-            parameters = decode(code, cameras, self.face_model.config)
+            parameters = decode(code, cast(Tensor, cameras).to(code), self.face_model.config)
+        return code, log_variance, parameters_to_vector(parameters)
+
+    def _decode_faces(
+        self, states: Tensor, targets: FaceTargets, terms: dict[str, Tensor], result: FaceGPTOutput
+    ) -> None:
+        code, log_variance, vectors = self.decode_states(states, targets.picture_cameras)
+        parameters = vector_to_parameters(vectors, self.face_model.config)
+        with torch.autocast(states.device.type, enabled=False):
             terms |= face_loss_terms(self.face_model, code, log_variance, parameters, targets, self.config.render_size)
-        result.face_code, result.face_log_variance = code, log_variance
-        result.face_parameters = parameters_to_vector(parameters)
+        if "text" in terms:
+            # The head has a gradient in every batch: distributed training waits for it from every process.
+            terms["text"] = terms["text"] + 0.0 * (code.sum() + log_variance.sum())
+        if len(states):
+            result.face_code, result.face_log_variance, result.face_parameters = code, log_variance, vectors
 
     @torch.no_grad()
     def reconstruct(
@@ -228,12 +385,29 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel):
         return reconstruct(self, processor, images, focals=focals, batch_size=batch_size)
 
 
-def _text_loss(logits: Tensor, labels: Tensor, logits_to_keep: int | Tensor) -> Tensor:
-    """Mean cross-entropy of the next token over labels other than -100."""
-    if isinstance(logits_to_keep, Tensor):
-        following = F.pad(labels[:, 1:], (0, 1), value=-100)[:, logits_to_keep]
-    else:
-        following = F.pad(labels[:, 1:], (0, 1), value=-100)[:, -logits.shape[1] :]
-    count = (following != -100).sum().clamp(min=1)
-    total = F.cross_entropy(logits.flatten(0, 1).float(), following.flatten(), ignore_index=-100, reduction="sum")
+@torch.no_grad()
+def _give_rows(vlm: Any, tokens: int) -> None:
+    """Embeddings for at least `tokens` tokens; a new row is the mean of the old ones, the same at every call."""
+    rows = vlm.get_input_embeddings().weight.shape[0]
+    if rows >= tokens:
+        return
+    vlm.resize_token_embeddings(tokens, mean_resizing=False)
+    for layer in (vlm.get_input_embeddings(), vlm.get_output_embeddings()):
+        layer.weight[rows:] = layer.weight[:rows].mean(0, dtype=torch.float32)
+
+
+def _text_loss(logits: Tensor, following: Tensor, logits_to_keep: int | Tensor) -> Tensor:
+    """Mean cross-entropy over the tokens that follow each position, `(B, T)`, where they are not -100."""
+    kept = logits_to_keep if isinstance(logits_to_keep, Tensor) else slice(-logits.shape[1], None)
+    wanted = following[:, kept]
+    count = (wanted != -100).sum().clamp(min=1)
+    total = F.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=-100, reduction="sum")
     return total / count
+
+
+def _choose_layers(states: tuple[Tensor, ...], shown: Any) -> tuple[Tensor | None, ...] | None:
+    """All layers' hidden states, none, or those of the given numbers, as `output_hidden_states` asks."""
+    if isinstance(shown, bool):
+        return states if shown else None
+    kept = {number % len(states) for number in shown}
+    return tuple(state if number in kept else None for number, state in enumerate(states))

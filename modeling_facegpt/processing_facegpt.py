@@ -142,10 +142,17 @@ class FaceGPTProcessor(ProcessorMixin):
     def face_token_id(self) -> int:
         return self.tokenizer.convert_tokens_to_ids(FACE_TOKEN)
 
-    @property
+    @cached_property
     def end_token_id(self) -> int:
-        """Id of the token that ends an answer, and with it a list of faces."""
-        return self.tokenizer.eos_token_id
+        """Id of the token that ends an answer, and with it a list of faces: the special token that the chat template
+        writes right behind an answer, else the one that ends a text."""
+        if self.chat_template is None:
+            return self.tokenizer.eos_token_id
+        answer = {"role": "assistant", "content": [{"type": "text", "text": FACE_TOKEN}]}
+        written = self.apply_chat_template([*self.reconstruct_messages(), answer])
+        behind = self.tokenizer(written.rpartition(FACE_TOKEN)[2], add_special_tokens=False)["input_ids"]
+        special = behind and behind[0] in self.tokenizer.all_special_ids
+        return behind[0] if special else self.tokenizer.eos_token_id
 
     @property
     def model_input_names(self) -> list[str]:
@@ -209,7 +216,8 @@ class FaceGPTProcessor(ProcessorMixin):
         ]
 
     def _read_pictures(self, pictures: Tensor, text: list[str], settings: dict[str, Any]) -> BatchFeature:
-        tokens = sum(prompt.count(self.image_token) for prompt in text)
+        counts = [prompt.count(self.image_token) for prompt in text]
+        tokens = sum(counts)
         if pictures.ndim != 4 or pictures.shape[1] != 3 or tokens != pictures.shape[0]:
             raise ValueError(
                 f"got pictures of shape {tuple(pictures.shape)} for {tokens} image tokens; "
@@ -217,7 +225,8 @@ class FaceGPTProcessor(ProcessorMixin):
             )
         normalization = self._normalization
         if normalization is None or pictures.shape[2:] != (self.render_size, self.render_size):
-            return self.vlm_processor(images=[tensor_to_image(picture) for picture in pictures], text=text, **settings)
+            images = [[tensor_to_image(picture) for picture in part] for part in pictures.split(counts)]
+            return self.vlm_processor(images=images, text=text, **settings)
         prompts = [prompt.replace(self.image_token, normalization.placeholder) for prompt in text]
         inputs = self.tokenizer(prompts, **settings)
         mean, deviation = normalization.mean.to(pictures), normalization.deviation.to(pictures)

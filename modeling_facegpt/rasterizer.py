@@ -30,13 +30,17 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .camera import Camera, project
-from .scanline import Settings, Triangles, chunk_triangles, cover_pixels, nearest_fragments
+from .argument_checks import ArgumentCheck, check_positive, check_size
+from .backends import backend_for
+from .camera import Camera
+from .scanline import SMALLEST_WEIGHT, Settings, Triangles, chunk_triangles, cover_pixels, nearest_fragments
+from .topology import Topology, topology_of
 
 # Large chunks page-fault through fresh memory; this many pictures at a time stay in the cache.
 _CHUNK = 4
+NEAR = 1e-3  # metres
 _FARTHEST = 1e6  # metres
-_SMALLEST_WEIGHT = 1e-20  # a pixel centre on an edge by rounding still gets weights that sum to 1
+_LONGEST = 1e8  # pixels, of a camera
 
 
 class Fragments(NamedTuple):
@@ -53,8 +57,9 @@ def rasterize(
     camera: Camera,
     size: tuple[int, int],
     *,
-    near: float = 1e-3,
+    near: float = NEAR,
     cull: bool = True,
+    depth_bias: Tensor | None = None,
 ) -> Fragments:
     """Find the visible triangle at every pixel. Differentiable with respect to vertices and camera.
 
@@ -65,14 +70,23 @@ def rasterize(
         size (`tuple[int, int]`): height and width in pixels.
         near (`float`): triangles with a corner at or before this depth are dropped.
         cull (`bool`): drop triangles that are seen from behind.
+        depth_bias (`torch.Tensor` of shape `(F,)`, *optional*): metres by which each triangle counts as nearer when it
+            is decided what is seen, so that layers that touch (eyelids, teeth) have an order. `Fragments.depth` is
+            where they are.
 
     Returns:
         `Fragments`, with no gradient through the choice of the triangle.
     """
-    _check(vertices, triangles, size)
-    x, y, z = pixel_points(vertices, camera, near).unbind(-1)
+    check_size(size)
+    check = ArgumentCheck().floats("vertices", vertices, "N V 3").indices("triangles", triangles, "F 3", of="V")
+    if depth_bias is not None:
+        check.floats("depth_bias", depth_bias, "F")
+    topology = topology_of(triangles)
+    points = pixel_points(vertices, camera, near)
     settings = Settings(size[0], size[1], near, cull)
-    return Fragments(*_Rasterize.apply(x, y, z, triangles, settings))
+    if depth_bias is None and (backend := backend_for(points)):
+        return Fragments(*backend.rasterize(points, topology, settings))
+    return Fragments(*_Rasterize.apply(*points.unbind(-1), topology, depth_bias, settings))
 
 
 def interpolate(attributes: Tensor, triangles: Tensor, fragments: Fragments) -> Tensor:
@@ -86,108 +100,124 @@ def interpolate(attributes: Tensor, triangles: Tensor, fragments: Fragments) -> 
     Returns:
         `torch.Tensor` of shape `(N, C, H, W)`; 0 on the background.
     """
-    if attributes.dim() != 3 or attributes.shape[0] != fragments.depth.shape[0]:
-        raise ValueError(
-            f"got attributes of shape {tuple(attributes.shape)}; give (N, V, C), one N per picture of the fragments"
-        )
-    if attributes.dtype != fragments.barycentrics.dtype:
-        raise ValueError(f"got attributes of {attributes.dtype}; give {fragments.barycentrics.dtype}, as the vertices")
-    _check_triangles(triangles, attributes.shape[1])
-    return _Interpolate.apply(attributes, fragments.barycentrics, fragments.triangle_index, triangles)
+    check = ArgumentCheck().floats("fragments.barycentrics", fragments.barycentrics, "N 3 H W")
+    check.floats("attributes", attributes, "N V C").indices("triangles", triangles, "F 3", of="V")
+    check_fragments(check, fragments)
+    topology = topology_of(triangles)
+    barycentrics = fragments.barycentrics.contiguous()  # of some of the pictures, or of one for all, they are not
+    if backend := backend_for(attributes):
+        return backend.interpolate(attributes, barycentrics, fragments.triangle_index, topology)
+    return _Interpolate.apply(attributes, barycentrics, fragments.triangle_index, topology)
 
 
-def pixel_points(vertices: Tensor, camera: Camera, near: float = 1e-3) -> Tensor:
+def check_fragments(check: ArgumentCheck, fragments: Fragments) -> None:
+    """Raise `ValueError` for fragments that are not of N pictures of F triangles; `check` knows both."""
+    check.floats("fragments.barycentrics", fragments.barycentrics, "N 3 H W")
+    check.floats("fragments.depth", fragments.depth, "N H W")
+    check.indices("fragments.triangle_index", fragments.triangle_index, "N H W", of="F", lowest=-1)
+
+
+def pixel_points(vertices: Tensor, camera: Camera, near: float = NEAR) -> Tensor:
     """Camera-space vertices `(N, V, 3)` as x and y in pixels, and depth; -1 as depth of those that cannot be drawn."""
+    check_positive("near", near)
+    check = ArgumentCheck().floats("vertices", vertices, "N V 3")
+    check.floats("camera.focal", camera.focal, "N").floats("camera.principal_point", camera.principal_point, "N 2")
+    camera = sane_camera(camera)
+    if backend := backend_for(vertices):
+        return backend.pixel_points(vertices, *camera, near, _FARTHEST)
     # They go behind the camera before anything is divided by z, so that no NaN enters the gradients.
     good = (vertices.abs() < _FARTHEST).all(-1, keepdim=True) & (vertices[..., 2:] > near)
-    vertices = torch.where(good, vertices, vertices.new_tensor([0.0, 0.0, -1.0]))
-    return torch.cat((project(vertices, camera), vertices[..., 2:]), dim=-1)
+    good &= camera.focal[:, None, None] > 0
+    x, y, z = torch.where(good, vertices, vertices.new_tensor([0.0, 0.0, -1.0])).movedim(-1, 0).contiguous()
+    focal, center = camera.focal[:, None], camera.principal_point[:, None]
+    # Backends repeat these operations one by one: the order decides which pixels a triangle covers.
+    return torch.stack((x / z * focal + center[..., 0], y / z * focal + center[..., 1], z)).movedim(0, -1)
 
 
-def _check(vertices: Tensor, triangles: Tensor, size: tuple[int, int]) -> None:
-    if vertices.dim() != 3 or vertices.shape[-1] != 3:
-        raise ValueError(f"got vertices of shape {tuple(vertices.shape)}; give (N, V, 3) in camera space")
-    if vertices.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"got vertices of {vertices.dtype}; give float32 or float64")
-    if min(size) < 1:
-        raise ValueError(f"got size {tuple(size)}; give a height and a width of at least one pixel")
-    _check_triangles(triangles, vertices.shape[1])
-
-
-def _check_triangles(triangles: Tensor, vertices: int) -> None:
-    if triangles.dim() != 2 or triangles.shape[-1] != 3 or triangles.dtype != torch.int64:
-        raise ValueError(f"got triangles of shape {tuple(triangles.shape)}, {triangles.dtype}; give (F, 3) of int64")
-    if triangles.numel() and not 0 <= int(triangles.min()) <= int(triangles.max()) < vertices:
-        raise ValueError(f"got triangles that point outside the {vertices} vertices; check their indices")
+def sane_camera(camera: Camera) -> Camera:
+    """The camera, with zeros for those of its pictures on which nothing can be drawn."""
+    sane = (camera.focal > 0) & (camera.focal < _LONGEST) & (camera.principal_point.abs() < _LONGEST).all(-1)
+    return Camera(torch.where(sane, camera.focal, 0.0), torch.where(sane[:, None], camera.principal_point, 0.0))
 
 
 class _Rasterize(torch.autograd.Function):
     """Columns x, y, z `(N, V)` in pixels and metres -> the three fields of `Fragments`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, z: Tensor, triangles: Tensor, settings: Settings):
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        y: Tensor,
+        z: Tensor,
+        topology: Topology,
+        depth_bias: Tensor | None,
+        settings: Settings,
+    ):
         shape = (x.shape[0], settings.height, settings.width)
         index = torch.full(shape, -1, dtype=torch.int64, device=x.device)
         barycentrics = x.new_zeros(shape[0], 3, *shape[1:])
         depth = x.new_zeros(shape)
-        repeated = chunk_triangles(triangles, x.shape[1], min(_CHUNK, shape[0]))
+        repeated = chunk_triangles(topology, x.shape[1], min(_CHUNK, shape[0]))
         for start in range(0, shape[0], _CHUNK):
             part = slice(start, start + _CHUNK)
             _draw(
                 tuple(column[part].reshape(-1) for column in (x, y, z)),
-                repeated.first(min(_CHUNK, shape[0] - start) * triangles.shape[0]),
+                repeated.first(min(_CHUNK, shape[0] - start) * topology.triangles.shape[0]),
+                depth_bias,
                 settings,
                 Fragments(index[part], barycentrics[part], depth[part]),
             )
         ctx.mark_non_differentiable(index)
-        ctx.save_for_backward(x, y, z, triangles, index)
+        ctx.save_for_backward(x, y, z, index)
+        ctx.topology = topology
         return index, barycentrics, depth
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, _: Any, grad_barycentrics: Tensor, grad_depth: Tensor):
-        x, y, z, triangles, index = ctx.saved_tensors
+        x, y, z, index = ctx.saved_tensors
         gradients = torch.zeros(3, *x.shape, dtype=x.dtype, device=x.device)
         for start in range(0, x.shape[0], _CHUNK):
             part = slice(start, start + _CHUNK)
             _corner_gradients(
                 tuple(column[part].reshape(-1) for column in (x, y, z)),
-                _covered_pixels(index[part], triangles, x.shape[1]),
+                _covered_pixels(index[part], ctx.topology, x.shape[1]),
                 (grad_barycentrics[part].contiguous(), grad_depth[part].reshape(-1)),
                 tuple(gradient[part].view(-1) for gradient in gradients),
             )
-        return *gradients, None, None
+        return *gradients, None, None, None
 
 
 class _Interpolate(torch.autograd.Function):
     """Vertex attributes and fragments -> planes of pixels."""
 
     @staticmethod
-    def forward(ctx: Any, attributes: Tensor, barycentrics: Tensor, index: Tensor, triangles: Tensor):
+    def forward(ctx: Any, attributes: Tensor, barycentrics: Tensor, index: Tensor, topology: Topology):
         count, vertices, channels = attributes.shape
         planes = attributes.movedim(-1, 0).contiguous()  # (C, N, V)
         image = attributes.new_zeros(count, channels, *index.shape[1:])
         for start in range(0, count, _CHUNK):
             part = slice(start, start + _CHUNK)
-            covered = _covered_pixels(index[part], triangles, vertices)
+            covered = _covered_pixels(index[part], topology, vertices)
             weights = _take_planes(barycentrics[part], covered)
             flat = image[part].view(-1)
             for channel, position in enumerate(covered.in_planes(channels)):
                 first, second, third = (planes[channel, part].view(-1).index_select(0, at) for at in covered.corner)
                 flat.scatter_(0, position, weights[0] * first + weights[1] * second + weights[2] * third)
-        ctx.save_for_backward(planes, barycentrics, index, triangles)
+        ctx.save_for_backward(planes, barycentrics, index)
+        ctx.topology = topology
         return image
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_image: Tensor):
-        planes, barycentrics, index, triangles = ctx.saved_tensors
+        planes, barycentrics, index = ctx.saved_tensors
         channels, count, vertices = planes.shape
         grad_planes = torch.zeros_like(planes)
         grad_barycentrics = torch.zeros_like(barycentrics)
         for start in range(0, count, _CHUNK):
             part = slice(start, start + _CHUNK)
-            covered = _covered_pixels(index[part], triangles, vertices)
+            covered = _covered_pixels(index[part], ctx.topology, vertices)
             weights = _take_planes(barycentrics[part], covered)
             grad_weights = [torch.zeros_like(weight) for weight in weights]
             flat = grad_image[part].reshape(-1)
@@ -224,14 +254,14 @@ class _CoveredPixels(NamedTuple):
         return column.to(dtype) + 0.5, (row - self.image * self.shape[1]).to(dtype) + 0.5
 
 
-def _covered_pixels(index: Tensor, triangles: Tensor, vertices: int) -> _CoveredPixels:
+def _covered_pixels(index: Tensor, topology: Topology, vertices: int) -> _CoveredPixels:
     """List the covered pixels of triangle numbers `(n, H, W)`."""
     flat = index.reshape(-1)
     position = (flat >= 0).nonzero().squeeze(1)
     number = flat.index_select(0, position)
     image = position.div(index.shape[1] * index.shape[2], rounding_mode="floor")
     first_vertex = image * vertices
-    corner = tuple(triangles[:, i].contiguous().index_select(0, number) + first_vertex for i in range(3))
+    corner = tuple(column.index_select(0, number) + first_vertex for column in topology.corners)
     return _CoveredPixels(position, corner, image, index.shape)
 
 
@@ -240,13 +270,22 @@ def _take_planes(planes: Tensor, covered: _CoveredPixels) -> tuple[Tensor, ...]:
     return tuple(planes.view(-1).index_select(0, position) for position in covered.in_planes(planes.shape[1]))
 
 
-def _draw(columns: tuple[Tensor, ...], triangles: Triangles, settings: Settings, target: Fragments) -> None:
+def _draw(
+    columns: tuple[Tensor, ...],
+    triangles: Triangles,
+    depth_bias: Tensor | None,
+    settings: Settings,
+    target: Fragments,
+) -> None:
     """Fill the pictures of one chunk, whose vertices are the columns x, y, z `(n * V,)`."""
     seen, covers = cover_pixels(columns, triangles, settings)
     corner = tuple(at.index_select(0, covers.triangle) for at in seen.corner)
     corners = _take_corners(columns, corner, covers.center)
     weights, total, depth = _weights(_signed_edges(corners), corners)
-    winner = nearest_fragments(covers.pixel, depth, target.depth.numel())
+    rank = depth
+    if depth_bias is not None:
+        rank = depth - depth_bias.index_select(0, seen.number).index_select(0, covers.triangle)
+    winner = nearest_fragments(covers.pixel, rank, target.depth.numel())
     pixel = covers.pixel.index_select(0, winner)
     triangle = covers.triangle.index_select(0, winner)
     target.triangle_index.view(-1).scatter_(0, pixel, seen.number.index_select(0, triangle))
@@ -282,7 +321,7 @@ def _signed_edges(corners: _Corners) -> list[Tensor]:
 def _weights(signed_edges: list[Tensor], corners: _Corners) -> tuple[list[Tensor], Tensor, Tensor]:
     """Weights whose ratios are perspective-correct, their sum, and the depth."""
     # The centre is inside the triangle, so where the signs differ it is by rounding, on an edge.
-    edges = [edge.abs().clamp_min_(_SMALLEST_WEIGHT) for edge in signed_edges]
+    edges = [edge.abs().clamp_min_(SMALLEST_WEIGHT) for edge in signed_edges]
     weights = [edge / z for edge, z in zip(edges, corners.z, strict=True)]
     total = weights[0] + weights[1] + weights[2]
     return weights, total, (edges[0] + edges[1] + edges[2]) / total

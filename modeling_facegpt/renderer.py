@@ -18,16 +18,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .argument_checks import ArgumentCheck, check_size
+from .backends import Backend, backend_for
 from .camera import Camera, place_in_camera
 from .face_parameters import FaceParameters
 from .mesh import Mesh, vertex_normals
-from .rasterizer import Fragments, interpolate, pixel_points, rasterize
+from .rasterizer import NEAR, interpolate, pixel_points, rasterize, sane_camera
+from .render_planes import blend_picture, encode, is_sane, sane, unit
 from .rotations import rotation_6d_to_matrix
+from .scanline import Settings
 from .shading import linear_to_srgb, shade
-from .silhouettes import blend_silhouettes
+from .texture import Texture, sample_texture, texel_footprint, texture_at_vertices
+from .topology import topology_of
 
-# Numbers outside are no face but an accident of training or of a file: they are read as 0 and get no gradient.
-_LARGEST = 1e6
 _LARGEST_LOG_FOCAL = 8.0
 
 
@@ -42,6 +45,15 @@ class RenderOutput(NamedTuple):
     attributes: Tensor | None = None  # (N, C, H, W) the given vertex attributes, 0 on the background
 
 
+class LitFaces(NamedTuple):
+    """Faces that stand before the camera, in their light."""
+
+    vertices: Tensor  # (N, V, 3) camera space, metres; -1 where they cannot be drawn
+    normals: Tensor  # (N, V, 3) unit, camera frame with y up and z towards the viewer
+    color: Tensor  # (N, V, 3) linear, may leave [0, 1]
+    focal_scale: Tensor  # (N,) by how much they change the focal length of their camera
+
+
 def render_mesh(
     mesh: Mesh,
     parameters: FaceParameters,
@@ -50,11 +62,13 @@ def render_mesh(
     *,
     silhouettes: bool = False,
     attributes: Tensor | None = None,
+    texture: Texture | None = None,
+    depth_bias: Tensor | None = None,
 ) -> RenderOutput:
     """Draw each face of `mesh` into its own picture.
 
-    Differentiable with respect to vertices, albedo, attributes, camera and the parameters light, rotation, translation
-    and log_focal. The mask has a gradient only with `silhouettes`.
+    Differentiable with respect to vertices, albedo, attributes, texture, camera and the parameters light, rotation,
+    translation and log_focal. The mask has a gradient only with `silhouettes`.
 
     Args:
         mesh (`Mesh`): N faces in model space.
@@ -64,81 +78,135 @@ def render_mesh(
         silhouettes (`bool`): blend colour and mask along outlines, so that the picture has a gradient to them too.
             Leave it off for a loss that looks at the face's interior only.
         attributes (`torch.Tensor` of shape `(N, V, C)` or `(1, V, C)`, *optional*): more to carry to the pixels.
+        texture (`Texture`, *optional*): multiplies the albedo, pixel by pixel. Outlines show it as it is at vertices.
+        depth_bias (`torch.Tensor` of shape `(F,)`, *optional*): metres, see `rasterize`. Outlines go by
+            true depths: keep `silhouettes` off where a biased layer is far from what it hides.
 
     Returns:
         `RenderOutput`.
     """
-    parameters = parameters._replace(
-        light=_sane(parameters.light), rotation=_sane(parameters.rotation), translation=_sane(parameters.translation)
+    if texture is None and depth_bias is None and (backend := backend_for(mesh.vertices)):
+        return _render_fused(backend, mesh, parameters, camera, size, silhouettes, attributes)
+    return draw_faces(
+        light_faces(mesh, parameters),
+        mesh.triangles,
+        camera,
+        size,
+        silhouettes=silhouettes,
+        attributes=attributes,
+        texture=texture,
+        depth_bias=depth_bias,
     )
-    good = _is_sane(mesh.vertices).all(-1, keepdim=True)
-    vertices = torch.where(good, mesh.vertices, 0.0)
-    placed = torch.where(good, place_in_camera(vertices, parameters.rotation, parameters.translation), -1.0)
-    camera = _true_camera(camera, parameters)
-    fragments = rasterize(placed, mesh.triangles, camera, size)
-    normals = vertex_normals(vertices, mesh.triangles) @ rotation_6d_to_matrix(parameters.rotation).mT
-    color = shade(_sane(mesh.albedo), normals, parameters.light)
-    columns = [color, normals]
+
+
+def draw_faces(
+    faces: LitFaces,
+    triangles: Tensor,
+    camera: Camera,
+    size: tuple[int, int],
+    *,
+    silhouettes: bool = False,
+    attributes: Tensor | None = None,
+    texture: Texture | None = None,
+    depth_bias: Tensor | None = None,
+) -> RenderOutput:
+    """The second half of `render_mesh`, whose arguments these are."""
+    check = ArgumentCheck().floats("vertices", faces.vertices, "N V 3").floats("camera.focal", camera.focal, "N")
+    camera = camera._replace(focal=sane(camera.focal) * faces.focal_scale)
+    fragments = rasterize(faces.vertices, triangles, camera, size, depth_bias=depth_bias)
+    columns = [faces.color, faces.normals]
     if attributes is not None:
-        columns.append(_one_per_face(attributes, normals))
-    planes = interpolate(torch.cat(columns, dim=-1), mesh.triangles, fragments)
-    image, mask = _encode(planes[:, :3]), (fragments.triangle_index >= 0).to(planes.dtype)[:, None]
+        check.floats("attributes", attributes, "1|N V *")
+        columns.append(attributes.expand(faces.color.shape[0], -1, -1))
+    planes = interpolate(torch.cat(columns, dim=-1), triangles, fragments)
+    linear, color = planes[:, :3], faces.color
+    if texture is not None:
+        texture = texture._replace(colors=sane(texture.colors))
+        footprint = texel_footprint(pixel_points(faces.vertices, camera), triangles, fragments, texture.uv_map)
+        linear = linear * sample_texture(texture.colors, footprint)
+        color = color * texture_at_vertices(texture, triangles, color.shape[1])
+    image, mask = encode(linear), (fragments.triangle_index >= 0).to(planes.dtype)[:, None]
     if silhouettes:
-        image, mask = _blend(image, mask, color, pixel_points(placed, camera), mesh.triangles, fragments)
+        points = pixel_points(faces.vertices, camera)
+        image, mask = blend_picture(image, mask, color, points, triangles, fragments)
     return RenderOutput(
         image=image,
         mask=mask,
         depth=fragments.depth[:, None],
-        normals=_unit(planes[:, 3:6]),
+        normals=unit(planes[:, 3:6]),
         triangle_index=fragments.triangle_index,
         attributes=None if attributes is None else planes[:, 6:],
     )
 
 
+def light_faces(mesh: Mesh, parameters: FaceParameters) -> LitFaces:
+    """Place each face before the camera and light it, whatever numbers are in `mesh` and `parameters`."""
+    _check_faces(mesh, parameters)
+    light, rotation = sane(parameters.light), sane(parameters.rotation)
+    good = is_sane(mesh.vertices).all(-1, keepdim=True)
+    vertices = torch.where(good, mesh.vertices, 0.0)
+    placed = torch.where(good, place_in_camera(vertices, rotation, sane(parameters.translation)), -1.0)
+    normals = vertex_normals(vertices, mesh.triangles) @ rotation_6d_to_matrix(rotation).mT
+    return LitFaces(placed, normals, shade(sane(mesh.albedo), normals, light), _focal_scale(parameters))
+
+
+def _render_fused(
+    backend: Backend,
+    mesh: Mesh,
+    parameters: FaceParameters,
+    camera: Camera,
+    size: tuple[int, int],
+    silhouettes: bool,
+    attributes: Tensor | None,
+) -> RenderOutput:
+    """The same picture in two steps, one per vertex and one per pixel."""
+    check_size(size)
+    check = _check_faces(mesh, parameters).floats("camera.focal", camera.focal, "N")
+    check.floats("camera.principal_point", camera.principal_point, "N 2")
+    camera = sane_camera(camera._replace(focal=sane(camera.focal) * _focal_scale(parameters)))
+    topology = topology_of(mesh.triangles)
+    settings = Settings(*size, near=NEAR, cull=True)
+    rotation = rotation_6d_to_matrix(sane(parameters.rotation))
+    light, translation = sane(parameters.light), sane(parameters.translation)
+    given = mesh.vertices, mesh.albedo, light, rotation, translation, camera, settings.near, topology
+    points, values = backend.shade_points(*given)
+    if attributes is not None:
+        check.floats("attributes", attributes, "1|N V *")
+        values = torch.cat((values, attributes.expand(values.shape[0], -1, -1)), dim=-1)
+    index, depth, image, normals, carried = backend.draw(points, values, topology, settings)
+    mask = (index >= 0).to(image.dtype)[:, None]
+    if silhouettes:
+        rows = torch.cat((linear_to_srgb(values[..., :3].clamp(0, 1)), torch.ones_like(values[..., :1])), dim=-1)
+        planes = torch.cat((image, mask), dim=1)
+        blended = backend.blend(planes, rows, points, topology, index, depth).clamp(0, 1)
+        image, mask = blended[:, :3], blended[:, 3:]
+    return RenderOutput(
+        image=image,
+        mask=mask,
+        depth=depth[:, None],
+        normals=normals,
+        triangle_index=index,
+        attributes=None if attributes is None else carried,
+    )
+
+
+def _check_faces(mesh: Mesh, parameters: FaceParameters) -> ArgumentCheck:
+    check = ArgumentCheck().floats("mesh.vertices", mesh.vertices, "N V 3").floats("mesh.albedo", mesh.albedo, "N V 3")
+    check.indices("mesh.triangles", mesh.triangles, "F 3", of="V")
+    for name, size in (("light", "27"), ("rotation", "6"), ("translation", "3"), ("log_focal", "1")):
+        check.floats(f"parameters.{name}", getattr(parameters, name), f"N {size}")
+    return check
+
+
+def _focal_scale(parameters: FaceParameters) -> Tensor:
+    return sane(parameters.log_focal[:, 0]).clamp(-_LARGEST_LOG_FOCAL, _LARGEST_LOG_FOCAL).exp()
+
+
 def composite(render: RenderOutput, background: Tensor) -> Tensor:
-    """Lay the face over a background of sRGB `(N, 3, H, W)`, for display: a loss masks instead of compositing."""
+    """Lay the face over a background of sRGB `(N or 1, 3, H, W)`, for display: a loss masks instead of compositing."""
+    check = (
+        ArgumentCheck().floats("render.image", render.image, "N 3 H W").floats("render.mask", render.mask, "N 1 H W")
+    )
+    check.floats("background", background, "1|N 3 H W")
     # The image is already blended with black where the mask is not 1.
     return render.image + (1 - render.mask) * background
-
-
-def _encode(linear: Tensor) -> Tensor:
-    # Few at a time: the many steps of the curve then stay in the cache.
-    return torch.cat([linear_to_srgb(part.clamp(0, 1)) for part in linear.split(4)])
-
-
-def _blend(
-    image: Tensor, mask: Tensor, color: Tensor, points: Tensor, triangles: Tensor, fragments: Fragments
-) -> tuple[Tensor, Tensor]:
-    """Blend picture and mask along silhouettes; `color (N, V, 3)` is what the picture shows of the vertices."""
-    # Blended as encoded: `composite` is then exact, and no gradient is steep because the background is black.
-    rows = torch.cat((_encode(color), torch.ones_like(color[..., :1])), dim=-1)
-    blended = blend_silhouettes(torch.cat((image, mask), dim=1), rows, points, triangles, fragments).clamp(0, 1)
-    return blended[:, :3], blended[:, 3:]
-
-
-def _unit(planes: Tensor) -> Tensor:
-    """Planes `(N, 3, H, W)` scaled to length 1; zero stays zero."""
-    x, y, z = planes.unbind(1)
-    return planes * (x * x + y * y + z * z).clamp_min(1e-12).rsqrt()[:, None]
-
-
-def _one_per_face(attributes: Tensor, normals: Tensor) -> Tensor:
-    count, vertices, _ = normals.shape
-    if attributes.dim() != 3 or attributes.shape[0] not in (1, count) or attributes.shape[1] != vertices:
-        raise ValueError(
-            f"got attributes of shape {tuple(attributes.shape)}; give ({count}, {vertices}, C) or (1, {vertices}, C)"
-        )
-    return attributes.expand(count, -1, -1)
-
-
-def _true_camera(camera: Camera, parameters: FaceParameters) -> Camera:
-    offset = _sane(parameters.log_focal[:, 0]).clamp(-_LARGEST_LOG_FOCAL, _LARGEST_LOG_FOCAL)
-    return camera._replace(focal=camera.focal * offset.exp())
-
-
-def _is_sane(numbers: Tensor) -> Tensor:
-    return numbers.abs() < _LARGEST  # false for NaN
-
-
-def _sane(numbers: Tensor) -> Tensor:
-    return torch.where(_is_sane(numbers), numbers, 0.0)

@@ -26,17 +26,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .rasterizer import Fragments
+from .argument_checks import ArgumentCheck
+from .backends import backend_for
+from .rasterizer import Fragments, check_fragments
 from .scanline import facing_triangles, nearest_fragments, spread_ranges
-
-
-class _Edges(NamedTuple):
-    """Edges of a mesh, one per entry (E), as the first triangle that has them runs through them."""
-
-    start: Tensor  # (E,) int64 vertex
-    end: Tensor  # (E,) int64 vertex
-    first: Tensor  # (E,) int64 triangle
-    second: Tensor  # (E,) int64 triangle on the other side, F at a boundary
+from .topology import Topology, topology_of
 
 
 class _Outline(NamedTuple):
@@ -80,7 +74,13 @@ def blend_silhouettes(
     Returns:
         `torch.Tensor` of shape `(N, C, H, W)`: the blended planes.
     """
-    pairs = _visible(_pairs(_outline(points, triangles), fragments.depth.shape), fragments)
+    check = ArgumentCheck().floats("planes", planes, "N C H W").floats("attributes", attributes, "N V C")
+    check.floats("points", points, "N V 3").indices("triangles", triangles, "F 3", of="V")
+    check_fragments(check, fragments)
+    topology = topology_of(triangles)
+    if backend := backend_for(planes):
+        return backend.blend(planes, attributes, points, topology, fragments.triangle_index, fragments.depth)
+    pairs = _visible(_pairs(_outline(points, topology), fragments.depth.shape), fragments)
     count, channels, height, width = planes.shape
     columns = planes.movedim(1, 0).reshape(channels, -1)
     rows = attributes.reshape(-1, channels)
@@ -93,22 +93,10 @@ def blend_silhouettes(
     return columns.index_add(1, target, change).view(channels, count, height, width).movedim(0, 1)
 
 
-def _edges(triangles: Tensor) -> _Edges:
-    start, end = triangles.flatten(), triangles.roll(-1, dims=1).flatten()
-    key = torch.minimum(start, end) * (triangles.max() + 1) + torch.maximum(start, end)
-    key, order = key.sort(stable=True)
-    new = torch.ones_like(key, dtype=torch.bool)
-    new[1:] = key[1:] != key[:-1]
-    leader = new.nonzero().squeeze(1)
-    paired = torch.cat((~new, new.new_zeros(1)))[leader + 1]
-    first, follower = order[leader], order[(leader + 1).clamp_max(order.numel() - 1)]
-    return _Edges(start[first], end[first], first // 3, torch.where(paired, follower // 3, triangles.shape[0]))
-
-
-def _outline(points: Tensor, triangles: Tensor) -> _Outline:
+def _outline(points: Tensor, topology: Topology) -> _Outline:
     """Edges with a front face on one side only."""
-    edges = _edges(triangles)
-    facing = facing_triangles(points.detach(), triangles)
+    edges = topology.edges
+    facing = facing_triangles(points.detach(), topology)
     facing = torch.cat((facing, facing.new_zeros(facing.shape[0], 1)), dim=1)  # nothing beyond a boundary
     front, other = facing[:, edges.first], facing[:, edges.second]
     image, edge = (front != other).nonzero().unbind(1)

@@ -14,6 +14,7 @@
 """Tiny models built in code, shared by all tests: a head of 200 vertices, a LLaVA of two layers, FaceGPT over both."""
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from modeling_facegpt import (
     MorphableModel,
     MorphableModelConfig,
 )
+from modeling_facegpt.backends import CANDIDATES, REFERENCE, availability, use_backend
 
 REPOSITORY = Path(__file__).parents[1]
 RINGS, SEGMENTS = 11, 18
@@ -197,3 +199,13 @@ def shared_directory() -> Path:
     if not directory.is_dir():
         pytest.skip("needs the data in ../shared")
     return directory
+
+
+@pytest.fixture(params=[REFERENCE, *CANDIDATES])
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Draw with each backend that is there."""
+    usable, reason = availability(request.param, "cpu")
+    if not usable:
+        pytest.skip(f"{request.param}: {reason}")
+    with use_backend(request.param):
+        yield request.param

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Each loss term against a value known by hand."""
 
+import pytest
 import torch
 
 from modeling_facegpt.losses import (
@@ -21,6 +22,7 @@ from modeling_facegpt.losses import (
     code_loss,
     inlier_weight,
     light_colour_loss,
+    masked_photometric_loss,
     photometric_loss,
     point_loss,
     prior_loss,
@@ -87,3 +89,44 @@ def test_white_light_costs_nothing_and_red_light_does():
     red = torch.zeros(1, 27)
     red[0, 0] = 3.0
     torch.testing.assert_close(light_colour_loss(red)[0, 0], torch.tensor([4.0, 1.0, 1.0]))
+
+
+def pictures() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    image, target = torch.rand(2, 3, 3, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mask = torch.linspace(-1, 1, 60, dtype=torch.float64).clamp(min=0).view(3, 1, 5, 4)  # the first face is not seen
+    return image, target, mask
+
+
+def test_the_masked_loss_is_the_weighted_mean(backend: str):
+    image, target, mask = pictures()
+    residual = photometric_loss(image, target)
+    weight = mask * inlier_weight(residual, mask)
+    expected = (weight * residual).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1.0)
+    torch.testing.assert_close(masked_photometric_loss(image, target, mask), expected)
+
+
+def test_the_masked_loss_takes_its_weights_as_given(backend: str):
+    image, target, mask = pictures()
+    residual = photometric_loss(image.requires_grad_(), target)
+    weight = mask * inlier_weight(residual, mask)
+    loss = (weight * residual).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1.0)
+    factors = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
+    (expected,) = torch.autograd.grad((factors * loss).sum(), image)
+    (found,) = torch.autograd.grad((factors * masked_photometric_loss(image, target, mask)).sum(), image)
+    torch.testing.assert_close(found, expected)
+
+
+def test_what_the_target_shows_outside_the_mask_does_not_count(backend: str):
+    image, target, mask = pictures()
+    expected = masked_photometric_loss(image, target, mask)
+    target = torch.where(mask == 0, NAN, target)
+    loss = masked_photometric_loss(image.requires_grad_(), target, mask)
+    torch.testing.assert_close(loss, expected)
+    assert torch.autograd.grad(loss.sum(), image)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("mask", [torch.ones(3, 5, 4), torch.ones(3, 1, 4, 5), torch.ones(2, 1, 5, 4)])
+def test_masks_of_other_pictures_are_refused(mask: torch.Tensor, backend: str):
+    image, target, _ = pictures()
+    with pytest.raises(ValueError, match="mask"):
+        masked_photometric_loss(image, target, mask)

@@ -13,6 +13,7 @@
 # limitations under the License.
 """The model: which states become faces, what trains what, and that a look at a crop speaks of the whole photograph."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_words_alone_give_no_loss_and_no_face(facegpt: FaceGPTForConditionalGene
     output = facegpt(**processor(text="Hello", return_tensors="pt"))
     assert output.loss is None
     assert output.logits.shape[-1] == len(processor.tokenizer)
-    assert output.face_parameters.shape[0] == 0
+    assert output.face_parameters is output.face_code is output.face_log_variance is None
 
 
 def test_each_face_token_of_an_answer_becomes_a_face(
@@ -96,7 +97,7 @@ def test_a_users_face_token_is_not_decoded(facegpt: FaceGPTForConditionalGenerat
         messages=[{"role": "user", "content": "Who is <FACE>?"}, {"role": "assistant", "content": "No."}]
     )
     labels = torch.where(inputs["input_ids"] == processor.face_token_id, -100, inputs["input_ids"])
-    assert facegpt(**inputs, labels=labels).face_parameters.shape[0] == 0
+    assert facegpt(**inputs, labels=labels).face_parameters is None
 
 
 def test_loss_is_the_weighted_sum_of_its_terms(
@@ -164,7 +165,9 @@ def test_face_head_and_morphable_model_stay_in_full_precision(
     facegpt.save_pretrained(tmp_path)
     loaded = FaceGPTForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.bfloat16)
     assert loaded.get_input_embeddings().weight.dtype == torch.bfloat16
-    assert loaded.face_head.output.weight.dtype == loaded.face_model.template.dtype == torch.float32
+    assert loaded.face_head.output.weight.dtype == torch.float32
+    types = {name: buffer.dtype for name, buffer in facegpt.face_model.named_buffers()}
+    assert {name: buffer.dtype for name, buffer in loaded.face_model.named_buffers()} == types
 
 
 def test_reconstruct_sorts_faces_and_gives_each_once(
@@ -223,3 +226,92 @@ def test_a_look_at_a_crop_speaks_of_the_whole_photograph(
     in_crop = landmarks_in_photo(facegpt.face_model, parameters, seen)
     torch.testing.assert_close(apply_affine(in_photograph, affine), in_crop, rtol=0, atol=1e-2)
     torch.testing.assert_close(crop_camera(whole, affine).principal_point, seen.principal_point)
+
+
+def test_outputs_as_a_tuple(facegpt: FaceGPTForConditionalGeneration, batch: BatchFeature):
+    with torch.no_grad():
+        named, plain = facegpt(**batch), facegpt(**batch, return_dict=False)
+    assert isinstance(plain, tuple) and len(plain) == len(named.to_tuple())
+    assert torch.equal(plain[0], named.logits)
+
+
+def test_hidden_states_only_where_asked_for(facegpt: FaceGPTForConditionalGeneration, batch: BatchFeature):
+    with torch.no_grad():
+        assert facegpt(**batch).hidden_states is None
+        every = facegpt(**batch, output_hidden_states=True).hidden_states
+        last = facegpt(**batch, output_hidden_states=[-1]).hidden_states
+    assert len(every) == len(last) == facegpt.config.get_text_config().num_hidden_layers + 1
+    assert all(state is None for state in last[:-1]) and torch.equal(last[-1], every[-1])
+
+
+@pytest.mark.parametrize("switch", ["argument", "call"])
+def test_attention_switches_change_no_face(
+    facegpt: FaceGPTForConditionalGeneration, batch: BatchFeature, tmp_path: Path, switch: str
+):
+    assert facegpt.config.get_text_config()._attn_implementation == "sdpa"
+    if switch == "argument":
+        facegpt.save_pretrained(tmp_path)
+        eager = FaceGPTForConditionalGeneration.from_pretrained(tmp_path, attn_implementation="eager")
+    else:
+        eager = copy.deepcopy(facegpt)
+        eager.set_attn_implementation("eager")
+    assert eager.config.get_text_config()._attn_implementation == "eager"
+    assert eager.vlm.config.get_text_config()._attn_implementation == "eager"
+    with torch.no_grad():
+        torch.testing.assert_close(
+            eager(**batch).face_parameters, facegpt(**batch).face_parameters, rtol=1e-4, atol=1e-4
+        )
+        assert eager(**batch, output_attentions=True).attentions is not None
+
+
+def test_weights_left_on_disk_give_the_same_face(
+    facegpt: FaceGPTForConditionalGeneration, batch: BatchFeature, tmp_path: Path
+):
+    facegpt.save_pretrained(tmp_path / "checkpoint", max_shard_size="50KB")
+    near = ("vision_tower", "multi_modal_projector", "language_model.embed_tokens", "language_model.norm")
+    places = {f"vlm.model.{name}": "cpu" for name in (*near, "language_model.rotary_emb")}
+    places |= {
+        "vlm.lm_head": "cpu",
+        "face_model": "cpu",
+        "face_head": "cpu",
+        "vlm.model.language_model.layers": "disk",
+    }
+    offloaded = FaceGPTForConditionalGeneration.from_pretrained(
+        tmp_path / "checkpoint", device_map=places, offload_folder=tmp_path / "offload"
+    )
+    assert any(weight.is_meta for weight in offloaded.parameters())
+    prompt = {name: value[:1] for name, value in batch.items()}
+    settings = {"max_new_tokens": 3, "min_faces": 1, "do_sample": False, "return_dict_in_generate": True}
+    with torch.no_grad():
+        torch.testing.assert_close(offloaded(**batch).face_parameters, facegpt(**batch).face_parameters)
+    theirs, ours = offloaded.generate(**prompt, **settings), facegpt.generate(**prompt, **settings)
+    assert torch.equal(theirs.sequences, ours.sequences)
+    torch.testing.assert_close(theirs.face_parameters, ours.face_parameters)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_saved_type_comes_back(facegpt: FaceGPTForConditionalGeneration, tmp_path: Path, dtype: torch.dtype):
+    facegpt.vlm.to(dtype)
+    facegpt.save_pretrained(tmp_path)
+    loaded = FaceGPTForConditionalGeneration.from_pretrained(tmp_path)
+    assert loaded.dtype == dtype
+    types = {name: value.dtype for name, value in facegpt.state_dict().items()}
+    assert {name: value.dtype for name, value in loaded.state_dict().items()} == types
+
+
+def test_head_has_a_gradient_in_a_batch_without_faces(
+    facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
+):
+    words = processor(messages=[{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello."}])
+    facegpt(**words, labels=words["input_ids"]).loss.backward()
+    assert all((weight.grad == 0).all() for weight in facegpt.face_head.parameters())
+
+
+def test_a_checkpoint_without_generation_settings_knows_its_end(
+    facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, tmp_path: Path
+):
+    facegpt.save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").unlink()
+    loaded = FaceGPTForConditionalGeneration.from_pretrained(tmp_path)
+    assert loaded.generation_config.eos_token_id == loaded.vlm.generation_config.eos_token_id == processor.end_token_id
+    assert loaded.generation_config.pad_token_id == processor.tokenizer.pad_token_id

@@ -13,6 +13,8 @@
 # limitations under the License.
 """The rasterizer: exact pixels, a brute force as referee, gradients against finite differences, bad input."""
 
+import math
+
 import pytest
 import torch
 from conftest import sphere
@@ -21,6 +23,7 @@ from torch import Tensor
 from modeling_facegpt.camera import Camera
 from modeling_facegpt.rasterizer import Fragments, interpolate, pixel_points, rasterize
 
+pytestmark = pytest.mark.usefixtures("backend")
 CLOCKWISE = torch.tensor([[0, 1, 2]])  # with y down, as seen on the picture: a front face
 
 
@@ -118,6 +121,43 @@ def test_at_equal_depth_the_lowest_number_wins() -> None:
     triangle = flat((0, 0), (0, 8), (8, 8))
     fragments = draw(torch.cat((triangle, triangle), dim=1), torch.tensor([[3, 4, 5], [0, 1, 2]]), 8)
     assert fragments.triangle_index.unique().tolist() == [-1, 0]
+
+
+def test_a_bias_decides_between_layers_that_touch() -> None:
+    """It changes what is seen, not where it is, and what is farther behind than the bias stays hidden."""
+    layers = [flat((0, 0), (0, 8), (8, 8), depth=depth) for depth in (2.0, 2.0, 2.5)]
+    vertices, triangles = torch.cat(layers, dim=1), torch.arange(9).view(3, 3)
+    for bias, seen in (((0.0, 1e-3, 0.0), 1), ((0.0, -1e-3, 0.0), 0), ((0.0, 0.0, 0.4), 0), ((0.1, 0.2, 0.8), 2)):
+        fragments = draw(vertices, triangles, 8, depth_bias=torch.tensor(bias, dtype=torch.float64))
+        assert fragments.triangle_index.unique().tolist() == [-1, seen]
+        assert fragments.depth.unique().tolist() == [0.0, (2.0, 2.0, 2.5)[seen]]
+
+
+def test_a_bias_of_nothing_changes_nothing() -> None:
+    vertices, triangles = ball(3, 24)
+    plain, biased = (
+        draw(vertices, triangles, 24),
+        draw(vertices, triangles, 24, depth_bias=torch.zeros(len(triangles)).double()),
+    )
+    assert torch.equal(plain.triangle_index, biased.triangle_index)
+    for one, other in zip(plain, biased, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)  # backends round differently
+
+
+@pytest.mark.parametrize("faces", [1, 2, 200_000])
+def test_any_number_of_triangles_is_drawn(faces: int) -> None:
+    if faces <= 2:
+        triangles = torch.tensor([[0, 2, 1], [0, 3, 2]])[:faces]
+        vertices = flat((0, 0), (8, 0), (8, 8), (0, 8)).float()
+        expected = 8 * 8 if faces == 2 else 8 * 8 / 2
+    else:
+        vertices, triangles = ball(1, 8, rings=313, dtype=torch.float32, roughness=0.0)
+        expected = math.pi * (1.7 * 8 * 0.35 / math.sqrt(1.7**2 - 0.35**2)) ** 2
+        assert len(triangles) >= faces
+    fragments = draw(vertices.requires_grad_(), triangles, 8)
+    assert int((fragments.triangle_index >= 0).sum()) == pytest.approx(expected, rel=0.15)
+    (gradient,) = torch.autograd.grad(fragments.depth.sum(), vertices)
+    assert gradient.isfinite().all() and (gradient != 0).any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -260,12 +300,17 @@ def test_vertices_that_cannot_be_drawn_are_marked_by_their_depth() -> None:
         ({"triangles": torch.tensor([[0, 1, 4]])}, "triangles"),
         ({"triangles": torch.tensor([[0, 1, -1]])}, "triangles"),
         ({"size": (0, 8)}, "size"),
+        ({"near": 0.0}, "near"),
+        ({"depth_bias": torch.zeros(2)}, "depth_bias"),
+        ({"camera": camera_of(2, torch.float32)}, "focal"),
+        ({"camera": camera_of(1)}, "focal"),
     ],
 )
 def test_wrong_arguments_are_named(change: dict, argument: str) -> None:
-    arguments = {"vertices": torch.zeros(1, 4, 3), "triangles": CLOCKWISE, "size": (8, 8), **change}
+    camera = camera_of(1, torch.float32)
+    arguments = {"vertices": torch.zeros(1, 4, 3), "triangles": CLOCKWISE, "camera": camera, "size": (8, 8), **change}
     with pytest.raises(ValueError, match=argument):
-        rasterize(**arguments, camera=camera_of(1, torch.float32))
+        rasterize(**arguments)
 
 
 @pytest.mark.parametrize(
@@ -279,5 +324,5 @@ def test_wrong_arguments_are_named(change: dict, argument: str) -> None:
 )
 def test_wrong_attributes_are_named(attributes: Tensor) -> None:
     fragments = draw(flat((0, 0), (0, 8), (8, 8)), CLOCKWISE, 8)
-    with pytest.raises(ValueError, match="attributes|vertices"):
+    with pytest.raises(ValueError, match="attributes|triangles"):
         interpolate(attributes, CLOCKWISE, fragments)

@@ -47,14 +47,17 @@ torch.set_num_threads(1)
 config = AutoConfig.from_pretrained(directory, trust_remote_code=True)
 processor = AutoProcessor.from_pretrained(directory, trust_remote_code=True)
 image = Image.open(photograph)
-results = []
+results, answers = [], []
 for auto_class in (AutoModel, AutoModelForImageTextToText):
     model, report = auto_class.from_pretrained(directory, trust_remote_code=True, output_loading_info=True)
     assert not any(report.values()), report
     result = model.reconstruct([image], processor)[0]
     results.append([*result.parameters, result.probability])
+    question = processor(images=image.resize((112, 112)), messages=processor.reconstruct_messages())
+    said = model.generate(**question, do_sample=False, max_new_tokens=8, min_faces=1, return_dict_in_generate=True)
+    answers.append([said.sequences, said.face_parameters])
 names = [type(thing).__name__ for thing in (config, processor, model)]
-torch.save({"names": names, "results": results}, answer)
+torch.save({"names": names, "results": results, "answers": answers}, answer)
 """
 
 
@@ -83,7 +86,14 @@ def test_saved_code_loads_without_the_package_and_reconstructs_the_same(
     eager_facegpt.save_pretrained(directory)
     processor.save_pretrained(directory)
     here = eager_facegpt.reconstruct([image], processor)[0]
+    question = processor(images=image.resize((112, 112)), messages=processor.reconstruct_messages())
+    said = eager_facegpt.generate(
+        **question, do_sample=False, max_new_tokens=8, min_faces=1, return_dict_in_generate=True
+    )
     there = _reconstruct_elsewhere(directory, tmp_path / "noise.png", tmp_path)
+    for sequences, faces in there["answers"]:
+        assert torch.equal(sequences, said.sequences)
+        torch.testing.assert_close(faces, said.face_parameters, rtol=0, atol=1e-5)
     assert there["names"] == ["FaceGPTConfig", "FaceGPTProcessor", "FaceGPTForConditionalGeneration"]
     assert len(here.probability) >= 1
     for result in there["results"]:

@@ -24,7 +24,10 @@ from modeling_facegpt.camera import Camera, place_in_camera, project
 from modeling_facegpt.face_parameters import FaceParameters
 from modeling_facegpt.mesh import Mesh
 from modeling_facegpt.renderer import RenderOutput, composite, render_mesh
+from modeling_facegpt.shading import linear_to_srgb
+from modeling_facegpt.texture import Texture, UVMap
 
+pytestmark = pytest.mark.usefixtures("backend")
 GRAY = 0.5
 GRAY_SRGB = 0.735357
 
@@ -127,6 +130,83 @@ def test_composite_shows_face_and_background() -> None:
     torch.testing.assert_close(laid[render.mask.expand_as(laid) == 1], render.image[render.mask.expand_as(laid) == 1])
 
 
+def wrapped(mesh: Mesh, colors: Tensor) -> Texture:
+    """A texture seen from the front: its coordinates are the vertices' x and y."""
+    return Texture(colors, UVMap(0.5 + mesh.vertices[0, :, :2] / 0.25, mesh.triangles))
+
+
+@pytest.mark.parametrize("silhouettes", [False, True])
+def test_a_texture_of_one_colour_is_an_albedo(silhouettes: bool) -> None:
+    mesh, parameters, camera = scene(2, 32)
+    color = torch.tensor([0.4, 0.8, 0.6], dtype=torch.float64)
+    texture = wrapped(mesh, color[:, None, None].expand(1, 3, 16, 16))
+    textured = render_mesh(mesh, side_light(parameters), camera, (32, 32), texture=texture, silhouettes=silhouettes)
+    painted = mesh._replace(albedo=mesh.albedo * color)
+    expected = render_mesh(painted, side_light(parameters), camera, (32, 32), silhouettes=silhouettes)
+    for ours, theirs in zip(textured[:5], expected[:5], strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_fine_texture_shows_more_than_vertices_can() -> None:
+    """Stripes as fine as the mesh, where the sphere faces the camera, are where their coordinates say."""
+    mesh, parameters, camera = scene(1, 64, rings=6)
+    upright = torch.tensor([[1.0, 0.0, 0.0, 0.0, 1.0, 0.0]], dtype=torch.float64)
+    parameters = parameters._replace(rotation=upright)
+    stripes = 0.5 + 0.4 * torch.sin(2 * torch.pi * 4 * (torch.arange(128, dtype=torch.float64) + 0.5) / 128)
+    texture = wrapped(mesh, stripes.expand(1, 3, 128, 128))
+    white = mesh._replace(albedo=torch.ones_like(mesh.albedo))
+    render = render_mesh(white, parameters, camera, (64, 64), texture=texture, attributes=mesh.vertices)
+    assert render.attributes is not None
+    expected = linear_to_srgb(0.5 + 0.4 * torch.sin(2 * torch.pi * 4 * (0.5 + render.attributes[:, :1] / 0.25)))
+    middle = slice(22, 42)
+    assert (render.image[:, :1] - expected)[:, :, middle, middle].abs().max() < 0.03
+
+
+def test_gradients_of_a_textured_picture_agree_with_finite_differences() -> None:
+    mesh, parameters, camera = scene(1, 10, rings=3)
+    generator = torch.Generator().manual_seed(0)
+    colors = 0.2 + 0.6 * torch.rand(1, 3, 8, 8, generator=generator, dtype=torch.float64)
+
+    def picture(vertices: Tensor, colors: Tensor, light: Tensor, rotation: Tensor) -> Tensor:
+        changed = parameters._replace(light=light, rotation=rotation)
+        moving = Mesh(vertices, mesh.albedo, mesh.triangles)
+        return render_mesh(moving, changed, camera, (10, 10), texture=Texture(colors, fixed.uv_map)).image
+
+    fixed = wrapped(mesh, colors)
+    inputs = (mesh.vertices, colors, parameters.light, parameters.rotation)
+    inputs = tuple(tensor.clone().requires_grad_() for tensor in inputs)
+    assert torch.autograd.gradcheck(picture, inputs, eps=1e-8, rtol=1e-3, atol=1e-4, fast_mode=True)
+
+
+def test_bad_texels_leave_picture_and_gradients_finite() -> None:
+    mesh, parameters, camera = scene(1, 24, rings=5, dtype=torch.float32)
+    colors = torch.full((1, 3, 8, 8), 0.5)
+    colors.view(-1)[::5] = torch.tensor(BAD * 8)[: len(colors.view(-1)[::5])]
+    colors, vertices = colors.requires_grad_(), mesh.vertices.clone().requires_grad_()
+    moving = mesh._replace(vertices=vertices)
+    render = render_mesh(moving, parameters, camera, (24, 24), texture=wrapped(mesh, colors), silhouettes=True)
+    assert render.image.isfinite().all()
+    gradients = torch.autograd.grad(render.image.sum(), [colors, vertices])
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_a_biased_layer_shows_through() -> None:
+    """A smaller sphere inside another one is seen where its triangles count as nearer than they are."""
+    mesh, parameters, camera = scene(1, 24)
+    inner = 0.9 * mesh.vertices
+    count, faces = mesh.vertices.shape[1], len(mesh.triangles)
+    both = Mesh(
+        vertices=torch.cat((mesh.vertices, inner), dim=1),
+        albedo=torch.cat((mesh.albedo, 0.5 * mesh.albedo), dim=1),
+        triangles=torch.cat((mesh.triangles, mesh.triangles + count)),
+    )
+    bias = torch.cat((torch.zeros(faces), torch.full((faces,), 0.2))).double()
+    assert render_mesh(both, parameters, camera, (24, 24)).triangle_index.max() < faces
+    biased = render_mesh(both, parameters, camera, (24, 24), depth_bias=bias)
+    assert biased.triangle_index[0, 12, 12] >= faces and biased.image[0, 0, 12, 12] < GRAY_SRGB - 0.1
+    assert biased.depth[0, 0, 12, 12] == pytest.approx(0.51, abs=2e-3)
+
+
 def test_gradients_agree_with_finite_differences() -> None:
     """To everything that a photograph can teach: shape, albedo, light, pose, camera."""
     mesh, parameters, camera = scene(2, 12, rings=3)
@@ -163,6 +243,27 @@ def test_bad_numbers_leave_picture_and_gradients_finite(value: float, where: str
     torch.testing.assert_close(render.image[1], good.image[1])  # the other face does not notice
     loss = render.image.sum() + render.depth.sum() + render.normals.sum() + render.mask.sum()
     assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(loss, list(inputs.values())))
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [("focal", 0.0), ("focal", -40.0), *((where, value) for where in Camera._fields for value in BAD)],
+)
+@pytest.mark.parametrize("silhouettes", [False, True])
+def test_a_bad_camera_leaves_its_picture_empty(where: str, value: float, silhouettes: bool) -> None:
+    mesh, parameters, camera = scene(2, 24, rings=5, dtype=torch.float32)
+    fields = {name: field.clone() for name, field in camera._asdict().items()}
+    fields[where][0] = value
+    fields = {name: field.requires_grad_() for name, field in fields.items()}
+    vertices = mesh.vertices.clone().requires_grad_()
+    render = render_mesh(
+        mesh._replace(vertices=vertices), parameters, Camera(**fields), (24, 24), silhouettes=silhouettes
+    )
+    assert (render.triangle_index[0] == -1).all() and not render.image[0].any()
+    good = render_mesh(mesh, parameters, camera, (24, 24), silhouettes=silhouettes)
+    torch.testing.assert_close(render.image[1], good.image[1])
+    gradients = torch.autograd.grad(render.image.sum() + render.depth.sum(), (vertices, *fields.values()))
+    assert all(gradient.isfinite().all() and not gradient[0].any() for gradient in gradients)
 
 
 def test_attributes_of_another_mesh_are_refused() -> None:

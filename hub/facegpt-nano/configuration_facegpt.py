@@ -18,7 +18,10 @@ from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
+from transformers.utils import logging
 from transformers.utils.auto_docstring import auto_docstring
+
+logger = logging.get_logger(__name__)
 
 # Where a saved model's code copy has the classes, for loading without this package installed.
 AUTO_MAP = {
@@ -146,8 +149,34 @@ class FaceGPTConfig(PreTrainedConfig):
         if isinstance(self.face_model_config, dict):
             self.face_model_config = MorphableModelConfig(**self.face_model_config)
         self.auto_map = {**AUTO_MAP, **self.auto_map}
-        self.tie_word_embeddings = self.get_text_config().tie_word_embeddings
+        # Of the model that holds both embeddings; not every text configuration knows.
+        self.tie_word_embeddings = bool(self.vlm_config.to_dict().get("tie_word_embeddings"))
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As the base class's. The settings of a bare vision-language model become `vlm_config`, so that its weights
+        can be loaded; `<FACE>` and the 3DMM are then still to be chosen."""
+        model_type = config_dict.get("model_type", cls.model_type)
+        if model_type != cls.model_type:
+            logger.warning(
+                f"Got the configuration of a {model_type!r} model and not FaceGPT's: the face head will be random and "
+                "the 3DMM a placeholder. Use FaceGPTForConditionalGeneration.from_vlm to choose token and 3DMM."
+            )
+            config_dict = {"vlm_config": config_dict}
+        return super().from_dict(config_dict, **kwargs)
+
+    @property
+    def text_config(self) -> PreTrainedConfig:
+        return self.get_text_config()
+
+    @property
+    def vision_config(self) -> PreTrainedConfig:
+        return self.vlm_config.vision_config
+
+    @property
+    def image_token_id(self) -> int:
+        return self.vlm_config.image_token_id
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
         return self.vlm_config.get_text_config(decoder=decoder, encoder=encoder)

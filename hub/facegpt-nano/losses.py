@@ -19,7 +19,10 @@ Distances in a picture are measured in units of the picture's side, lengths on t
 import torch
 from torch import Tensor
 
+from .backends import backend_for
+
 CHARBONNIER_WIDTH = 0.02  # sRGB; below it the photometric loss is quadratic, above it linear
+OUTLIER_TOLERANCE = 3.0  # times the mean residual
 
 
 def code_loss(code: Tensor, target: Tensor) -> Tensor:
@@ -50,7 +53,7 @@ def photometric_loss(image: Tensor, target: Tensor) -> Tensor:
     return (squared + CHARBONNIER_WIDTH**2).sqrt() - CHARBONNIER_WIDTH
 
 
-def inlier_weight(residual: Tensor, mask: Tensor, tolerance: float = 3.0) -> Tensor:
+def inlier_weight(residual: Tensor, mask: Tensor, tolerance: float = OUTLIER_TOLERANCE) -> Tensor:
     """How much each pixel is trusted, `(N, 1, H, W)` in [0, 1], without gradient.
 
     The scale of the residual is its mean over the mask; weights are those of Geman and McClure, so a pixel `tolerance`
@@ -59,6 +62,28 @@ def inlier_weight(residual: Tensor, mask: Tensor, tolerance: float = 3.0) -> Ten
     residual, mask = residual.detach(), mask.detach()
     scale = (residual * mask).sum((1, 2, 3), keepdim=True) / mask.sum((1, 2, 3), keepdim=True).clamp(min=1.0)
     return (1 + (residual / (tolerance * scale).clamp(min=1e-6)).square()).pow(-2)
+
+
+def masked_photometric_loss(image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean photometric loss `(N,)` over the masks, outliers trusted less, with a gradient to the pictures only.
+
+    `photometric_loss` weighted by the mask and `inlier_weight`; what the target shows outside the mask does not count.
+
+    Args:
+        image (`torch.Tensor` of shape `(N, 3, H, W)`): sRGB.
+        target (`torch.Tensor` of shape `(N, 3, H, W)`): sRGB.
+        mask (`torch.Tensor` of shape `(N, 1, H, W)`): in [0, 1]. It is detached: else the mesh would shrink away from
+            pixels that are hard to explain.
+    """
+    if image.dim() != 4 or image.shape[1] != 3 or target.shape != image.shape or mask.shape != image[:, :1].shape:
+        shapes = tuple(tuple(tensor.shape) for tensor in (image, target, mask))
+        raise ValueError(f"got image, target and mask of shapes {shapes}; give (N, 3, H, W) twice and (N, 1, H, W)")
+    target, mask = target.detach().to(image.dtype), mask.detach().to(image.dtype)
+    if image.dtype in (torch.float32, torch.float64) and (backend := backend_for(image)):
+        return backend.masked_photometric_loss(image, target, mask, CHARBONNIER_WIDTH, OUTLIER_TOLERANCE)
+    residual = photometric_loss(image, torch.where(mask == 0, image.detach(), target))
+    weight = mask * inlier_weight(residual, mask)
+    return (weight * residual).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1.0)
 
 
 def prior_loss(code: Tensor) -> Tensor:

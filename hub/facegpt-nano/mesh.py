@@ -20,6 +20,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .argument_checks import ArgumentCheck
+from .topology import Topology, topology_of
+
 _SHORTEST = 1e-12  # square metres; a shorter sum has no direction
 
 
@@ -41,8 +44,9 @@ def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
     Returns:
         `torch.Tensor` of shape `(N, V, 3)`; zero where a vertex belongs to no triangle of any area.
     """
+    ArgumentCheck().floats("vertices", vertices, "N V 3").indices("triangles", triangles, "F 3", of="V")
     columns = vertices.movedim(-1, 0).contiguous()  # (3, N, V): PyTorch gathers and scatters columns fast
-    summed = _AreaNormals.apply(columns, triangles)
+    summed = _AreaNormals.apply(columns, topology_of(triangles))
     squared = summed[0] * summed[0] + summed[1] * summed[1] + summed[2] * summed[2]
     return (summed * squared.clamp_min(_SHORTEST**2).rsqrt()).movedim(0, -1)
 
@@ -51,11 +55,12 @@ class _AreaNormals(torch.autograd.Function):
     """Columns x, y, z `(3, N, V)` -> such columns of the sum of twice area times normal of a vertex's triangles."""
 
     @staticmethod
-    def forward(ctx: Any, columns: Tensor, triangles: Tensor) -> Tensor:
-        ctx.save_for_backward(columns, triangles)
+    def forward(ctx: Any, columns: Tensor, topology: Topology) -> Tensor:
+        ctx.save_for_backward(columns)
+        ctx.topology = topology
         sums = torch.zeros_like(columns)
         for part in _parts(columns.shape[1]):
-            corners = _flat_corners(triangles, columns[:, part])
+            corners = _flat_corners(topology, columns[:, part])
             a, b, c = (_gather(columns[:, part], corner) for corner in corners)
             weighted = _cross(_subtract(b, a), _subtract(c, a))
             _scatter(sums[:, part], corners, (weighted, weighted, weighted))
@@ -64,10 +69,10 @@ class _AreaNormals(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        columns, triangles = ctx.saved_tensors
+        (columns,) = ctx.saved_tensors
         sums = torch.zeros_like(columns)
         for part in _parts(columns.shape[1]):
-            corners = _flat_corners(triangles, columns[:, part])
+            corners = _flat_corners(ctx.topology, columns[:, part])
             a, b, c = (_gather(columns[:, part], corner) for corner in corners)
             upstream = (_gather(gradient[:, part], corner) for corner in corners)
             summed = [first + second + third for first, second, third in zip(*upstream, strict=True)]
@@ -81,11 +86,11 @@ def _parts(count: int) -> list[slice]:
     return [slice(start, min(start + 4, count)) for start in range(0, count, 4)]
 
 
-def _flat_corners(triangles: Tensor, columns: Tensor) -> list[Tensor]:
+def _flat_corners(topology: Topology, columns: Tensor) -> list[Tensor]:
     """Positions `(n * F,)` of the triangles' three corners in a flattened column of `columns (3, n, V)`."""
     _, count, vertices = columns.shape
     first_vertex = torch.arange(count, device=columns.device)[:, None] * vertices
-    return [(corner.contiguous() + first_vertex).view(-1) for corner in triangles.unbind(1)]
+    return [(corner + first_vertex).view(-1) for corner in topology.corners]
 
 
 def _gather(columns: Tensor, corner: Tensor) -> list[Tensor]:

@@ -60,8 +60,9 @@ class MorphableModel(PreTrainedModel):
         *HALF_PRECISION_BUFFERS,
         "template",
         "uv_coordinates",
-        "eye_centre",
-        "barycentrics",
+        "eye_centres",
+        "eye_centre_basis",
+        *(f"landmarks_{kind}_barycentrics" for kind in LANDMARK_KINDS),
     ]
 
     template: Tensor  # (V, 3) metres
@@ -80,32 +81,8 @@ class MorphableModel(PreTrainedModel):
 
     def __init__(self, config: MorphableModelConfig):
         super().__init__(config)
-        regions, directions = config.region_names or [], config.direction_names or []
-        vertices, triangles = config.num_vertices, config.num_triangles
-        shapes = {
-            "template": (vertices, 3),
-            "identity_basis": (config.num_identity, vertices, 3),
-            "expression_basis": (config.num_expression, vertices, 3),
-            "albedo_mean": (vertices, 3),
-            "albedo_basis": (config.num_albedo, vertices, 3),
-            "uv_coordinates": (config.num_uv_coordinates, 2),
-            "region_masks": (len(regions), vertices),
-            "shape_directions": (len(directions), config.num_identity),
-            "eye_centres": (config.num_eyes, 3),
-            "eye_centre_basis": (config.num_identity, config.num_eyes, 3),
-        }
-        for name, shape in shapes.items():
-            self.register_buffer(name, torch.empty(shape))
-        indices = {
-            "triangles": (triangles, 3),
-            "uv_triangles": (triangles, 3),
-            "eyeball_vertices": (config.num_eyes, config.num_eyeball_vertices),
-        }
-        for name, shape in indices.items():
-            self.register_buffer(name, torch.empty(shape, dtype=torch.int64))
-        for kind, count in LANDMARK_KINDS.items():
-            self.register_buffer(f"landmarks_{kind}_triangles", torch.empty(count, dtype=torch.int64))
-            self.register_buffer(f"landmarks_{kind}_barycentrics", torch.empty(count, 3))
+        for name, value in _placeholder_buffers(config).items():
+            self.register_buffer(name, value)
         self.post_init()
 
     # The base class asks the parameters for both, and there are only buffers here.

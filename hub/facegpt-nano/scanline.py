@@ -22,8 +22,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_WIDEST = 1e5  # pixels
-_SMALLEST_AREA = 1e-9  # square pixels
+from .topology import Topology
+
+WIDEST = 1e5  # pixels
+SMALLEST_AREA = 1e-9  # square pixels
+SMALLEST_WEIGHT = 1e-20  # a pixel centre on an edge by rounding still gets weights that sum to 1
 
 
 class Settings(NamedTuple):
@@ -71,11 +74,12 @@ class Cover(NamedTuple):
     center: tuple[Tensor, Tensor]  # (Q,) each, x and y
 
 
-def chunk_triangles(triangles: Tensor, vertices: int, count: int) -> Triangles:
-    """The triangles `(F, 3)` of a mesh of so many vertices, once for each of `count` pictures."""
+def chunk_triangles(topology: Topology, vertices: int, count: int) -> Triangles:
+    """The triangles of a mesh of so many vertices, once for each of `count` pictures."""
+    triangles = topology.triangles
     image = torch.arange(count, device=triangles.device).repeat_interleave(triangles.shape[0])
     return Triangles(
-        corner=tuple(column.repeat(count) + image * vertices for column in triangles.unbind(1)),
+        corner=tuple(column.repeat(count) + image * vertices for column in topology.corners),
         number=torch.arange(triangles.shape[0], device=triangles.device).repeat(count),
         image=image,
     )
@@ -96,12 +100,13 @@ def cover_pixels(columns: tuple[Tensor, ...], triangles: Triangles, settings: Se
     return seen, _cover(_spans(columns, seen, settings))
 
 
-def facing_triangles(points: Tensor, triangles: Tensor, near: float = 1e-3) -> Tensor:
+def facing_triangles(points: Tensor, topology: Topology, near: float = 1e-3) -> Tensor:
     """Which triangles `(N, F)` are drawn, seen from the front, when `points (N, V, 3)` are pixels and depth."""
-    x, y, z = ([column[:, corner] for corner in triangles.unbind(1)] for column in points.unbind(-1))
+    columns = (column.contiguous() for column in points.unbind(-1))
+    x, y, z = ([column.index_select(1, corner) for corner in topology.corners] for column in columns)
     doubled_area = (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
     (left, right), (top, bottom), (nearest, _) = (_extent(values) for values in (x, y, z))
-    return (doubled_area < -_SMALLEST_AREA) & (nearest > near) & (right - left < _WIDEST) & (bottom - top < _WIDEST)
+    return (doubled_area < -SMALLEST_AREA) & (nearest > near) & (right - left < WIDEST) & (bottom - top < WIDEST)
 
 
 def nearest_fragments(pixel: Tensor, depth: Tensor, pixels: int) -> Tensor:
@@ -126,7 +131,7 @@ def _facing(columns: tuple[Tensor, ...], triangles: Triangles, cull: bool) -> Tr
     x, y = ([column.index_select(0, at) for at in triangles.corner] for column in columns[:2])
     doubled_area = (x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0])
     # Front faces are counter-clockwise with y up, so clockwise, of negative area, with y down.
-    keep = doubled_area < -_SMALLEST_AREA if cull else doubled_area.abs() > _SMALLEST_AREA
+    keep = doubled_area < -SMALLEST_AREA if cull else doubled_area.abs() > SMALLEST_AREA
     return triangles.select(keep.nonzero().squeeze(1))
 
 
@@ -164,7 +169,7 @@ def _rows(x: list[Tensor], y: list[Tensor], z: list[Tensor], settings: Settings)
     """First row, and the row after the last, of sorted triangles; none for triangles that cannot be drawn."""
     (left, right), (nearest, _) = _extent(x), _extent(z)
     drawn = nearest > settings.near
-    drawn &= (right - left < _WIDEST) & (y[2] - y[0] < _WIDEST)
+    drawn &= (right - left < WIDEST) & (y[2] - y[0] < WIDEST)
     drawn &= _first_pixel(left, settings.width) < _first_pixel(right, settings.width)
     first, end = _first_pixel(y[0], settings.height), _first_pixel(y[2], settings.height)
     return first, first + (end - first) * drawn

@@ -22,6 +22,8 @@ import math
 import torch
 from torch import Tensor
 
+from .argument_checks import ArgumentCheck
+
 # Ramamoorthi & Hanrahan 2001, "An Efficient Representation for Irradiance Environment Maps": what is left of each band
 # of the incident radiance after the clamped cosine, over pi because a diffuse surface reflects albedo / pi.
 _REFLECTED = (1.0,) + (2 / 3,) * 3 + (1 / 4,) * 5
@@ -58,6 +60,8 @@ def shade(albedo: Tensor, normals: Tensor, light: Tensor) -> Tensor:
     Returns:
         `torch.Tensor` of shape `(N, V, 3)`: may leave [0, 1], also downwards, where the light does.
     """
+    check = ArgumentCheck().floats("albedo", albedo, "N V 3").floats("normals", normals, "N V 3")
+    check.floats("light", light, "N 27")
     reflected = light.new_tensor(_REFLECTED)[:, None] * light.unflatten(-1, (9, 3))
     return albedo * (spherical_harmonics(normals) @ reflected)
 

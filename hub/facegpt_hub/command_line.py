@@ -160,6 +160,17 @@ def train(
     typer.echo(f"trained checkpoint: {run(read_recipe(config))}")
 
 
+@app.command()
+def doctor() -> None:
+    """What this machine runs: which renderer draws and why, versions, threads."""
+    from .doctor import examine
+
+    table = Table("what", "found", "why")
+    for row in examine():
+        table.add_row(*row)
+    Console().print(table, markup=False)
+
+
 def _report(outcomes: "list[Outcome]") -> None:
     """Say what was done; end with a non-zero exit code unless all could be done and there is a face."""
     problems = [outcome for outcome in outcomes if outcome.problem]

@@ -1,0 +1,98 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""How Numba's kernels are compiled and run: in this process's own few threads, picture by picture.
+
+The threads are Python's, as many as `torch.get_num_threads()` says; kernels let go of the interpreter while they run.
+Numba's own threading layers are not used: after a fork GNU OpenMP's ends the process, and the simple one must not be
+entered by two threads at once. So a forked worker of a `DataLoader` can draw while its parent does, and starts no
+threads unless it is told to, since PyTorch sets its number of threads to one.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+try:
+    from numba import njit
+except ImportError as error:
+    raise ImportError("drawing with Numba needs the package numba: pip install 'facegpt[fast]'") from error
+
+_PARTS_PER_THREAD = 4  # a thread that is held up leaves work to the others
+
+
+def kernel(function: Callable) -> Callable:
+    """Compile a function of arrays and numbers at its first call; later processes find it in a cache on disk.
+
+    The cache is beside the module or, where that cannot be written, in the user's cache directory; `NUMBA_CACHE_DIR`
+    names another.
+    """
+    try:
+        return njit(function, nogil=True, cache=True, error_model="numpy")
+    except RuntimeError:  # there is no directory that can be written
+        return njit(function, nogil=True, error_model="numpy")
+
+
+def helper(function: Callable) -> Callable:
+    """Compile a function that only kernels call; it is compiled into them."""
+    return njit(  # pyright: ignore[reportCallIssue]
+        function, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
+    )
+
+
+def run(compiled: Callable, count: int, *arguments: object) -> None:
+    """Call `compiled(first, end, *arguments)` until all of range(count) is done, in several threads."""
+    threads = min(torch.get_num_threads(), count)
+    if threads <= 1:
+        compiled(0, count, *arguments)
+        return
+    step = max(1, count // (threads * _PARTS_PER_THREAD))
+    starts = list(range(0, count, step))
+
+    def work() -> None:
+        while starts:
+            try:
+                first = starts.pop()
+            except IndexError:  # another thread was faster
+                return
+            compiled(first, min(first + step, count), *arguments)
+
+    others = [_pool().submit(work) for _ in range(threads - 1)]
+    work()
+    for other in others:
+        other.result()
+
+
+def bands(pictures: int) -> int:
+    """Into how many bands of rows pictures are cut so that every thread has something to do."""
+    return -(-torch.get_num_threads() // max(pictures, 1))
+
+
+def array(tensor: Tensor) -> np.ndarray:
+    """The memory of a tensor, made contiguous."""
+    return tensor.detach().contiguous().numpy()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="facegpt")
+
+
+# A fork copies the pool but not its threads.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
