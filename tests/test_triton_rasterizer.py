@@ -26,6 +26,7 @@ from torch import Tensor
 from modeling_facegpt import rasterizer as reference
 from modeling_facegpt.rasterizer import Fragments, pixel_points
 from modeling_facegpt.scanline import Settings
+from modeling_facegpt.topology import topology_of
 
 pytest.importorskip("triton", reason="needs the package triton")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -103,7 +104,7 @@ def draw_both(
     settings = Settings(side, side, 1e-3, cull)
     ours = rasterize(points, triangles.to(points.device), settings, None if bias is None else bias.to(points.device))
     columns = points.cpu().unbind(-1)
-    return Fragments(*ours), Fragments(*reference._Rasterize.apply(*columns, triangles, bias, settings))
+    return Fragments(*ours), Fragments(*reference._Rasterize.apply(*columns, topology_of(triangles), bias, settings))
 
 
 def assert_equal(ours: Fragments, expected: Fragments) -> None:
@@ -153,9 +154,11 @@ def test_gradients_are_those_of_the_reference(device: torch.device) -> None:
         points = points_of(vertices, place).requires_grad_()
         values = attributes.to(place).requires_grad_()
         fragments = draw_both(points, triangles, side)[0 if ours else 1]
-        draw = interpolate if ours else reference._Interpolate.apply
-        corners = triangles.to(place)
-        picture = draw(values, fragments.barycentrics, fragments.triangle_index, corners)
+        seen = fragments.barycentrics, fragments.triangle_index
+        if ours:
+            picture = interpolate(values, *seen, triangles.to(place))
+        else:
+            picture = reference._Interpolate.apply(values, *seen, topology_of(triangles))
         loss = (picture * weight.to(place)).sum() + (fragments.depth * depth_weight[:, 0].to(place)).sum()
         return [picture.detach().cpu(), *(grad.cpu() for grad in torch.autograd.grad(loss, [points, values]))]
 
