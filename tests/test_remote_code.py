@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import skimage
 import torch
+from facegpt_hub.checkpoints import load_checkpoint
 from facegpt_hub.publish_code import NANO_DIRECTORY, travelling_files, write_code_copy
 from PIL import Image
 
@@ -105,9 +106,12 @@ def test_saved_code_loads_without_the_package_and_reconstructs_the_same(
 def test_published_checkpoint_finds_the_face_without_the_package(tmp_path: Path):
     Image.fromarray(skimage.data.astronaut()).save(tmp_path / "astronaut.png")
     there = _reconstruct_elsewhere(NANO_DIRECTORY, tmp_path / "astronaut.png", tmp_path)
+    _, model, processor = load_checkpoint(str(NANO_DIRECTORY))
+    [here] = model.reconstruct([Image.open(tmp_path / "astronaut.png").convert("RGB")], processor)
+    assert len(here.probability) >= 1 and (here.probability > 0.5).all()
     for result in there["results"]:
-        probability = result[-1]
-        assert len(probability) >= 1 and (probability > 0.5).all()
+        for ours, theirs in zip([*here.parameters, here.probability], result, strict=True):
+            torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-4)
 
 
 def test_saving_writes_the_travelling_files(facegpt: FaceGPTForConditionalGeneration, tmp_path: Path):
