@@ -196,7 +196,14 @@ class FaceMeasurer:
 
     def millimetres(self, vertices: Tensor) -> Tensor:
         """Lengths `(N, A)` in the order of `names` of neutral faces `(N, V, 3)`; NaN for what is none."""
-        lengths, _ = self.pair_table.take(self.points(vertices))
+        return self._lengths(self.points(vertices))
+
+    def identity_millimetres(self, identity: Tensor) -> Tensor:
+        """The same of identity coefficients `(N, K)`, without making meshes."""
+        return self._lengths(self._neutral_points(identity))
+
+    def _lengths(self, points: Tensor) -> Tensor:
+        lengths, _ = self.pair_table.take(points)
         unknown = lengths.new_full((len(lengths), len(self.names) - lengths.shape[1]), float("nan"))
         return torch.cat((lengths, unknown), dim=-1)
 

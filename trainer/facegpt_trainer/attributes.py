@@ -91,6 +91,12 @@ class ShapeSpace:
         self.names = measurer.names
         steps = [self._edit_direction(name) for name in self.names]
         self.edit_steps = torch.stack(steps)  # (A, K) what raises each measure by one standard deviation
+        unit = torch.nn.functional.normalize(measurer.slopes, dim=-1)
+        self._likeness = (unit @ unit.T).abs().tolist()
+
+    def likeness(self, name: str, other: str) -> float:
+        """How far one measure follows from another, in [0, 1]."""
+        return self._likeness[self.names.index(name)][self.names.index(other)]
 
     def _edit_direction(self, name: str) -> Tensor:
         """The named slider of the part that moves the measure best; without one, the likeliest change."""
@@ -114,7 +120,7 @@ class ShapeSpace:
         was drawn.
         """
         rows = self.measurer.slopes[[self.names.index(name) for name in wanted]]  # (A, K)
-        missing = torch.tensor(list(wanted.values())) - identity @ rows.T  # (1, A)
+        missing = identity.new_tensor([list(wanted.values())]) - identity @ rows.T  # (1, A)
         products = rows @ rows.T + 1e-4 * torch.eye(len(rows))
         return identity + torch.linalg.solve(products, missing.T).T @ rows
 
