@@ -68,6 +68,16 @@ class Dialogue(NamedTuple):
     wanted: Wanted | None = None  # of a first face made from words
     edits: tuple[Edit | None, ...] = ()  # of every later face of an answer; None: an undo
 
+    def read_faces(self) -> Tensor:
+        """The faces `(F, P)` that the model reads: NaN where no turn follows, which could ask about them.
+
+        While it looks at a picture, the model does not know the faces yet that it has just found.
+        """
+        last = self.messages[-1]
+        spoken = sum(str(part.get("text")).count(FACE_TOKEN) for part in last["content"])
+        unread = torch.arange(len(self.faces)) >= len(self.faces) - spoken
+        return torch.where(unread[:, None], torch.nan, self.faces)
+
 
 class Source:
     """Everything that a grammar chooses from, seeded: words by split, people, and chance.

@@ -65,6 +65,7 @@ class Truth(NamedTuple):
     """What is measured of one face, as far as it is clear enough. `None`: not clear; `""`: straight, even."""
 
     scores: Tensor  # (A,) standard scores of the shape
+    masculinity: float | None  # one of them, where the 3DMM has it
     emotion: str | None  # of EMOTIONS, or calm
     mouth_open: bool | None
     eyes_closed: bool | None  # both
@@ -82,12 +83,14 @@ def tell_truths(measurer: FaceMeasurer, faces: FaceParameters) -> list[Truth]:
     emotions = clear_emotions(shown)
     pose, (gaze, _), light = measure_pose(faces), measure_gaze(faces), measure_light(faces.light)
     columns = torch.stack((*pose, gaze, light.from_right, shown.mouth_opening), dim=-1).tolist()
+    masculinity = measurer.names.index("masculinity") if "masculinity" in measurer.names else None
     truths = []
     for row, (yaw, pitch, roll, looks, right, opening) in enumerate(columns):
         closed = shown.eyes_closed[row]
         truths.append(
             Truth(
                 scores=scores[row],
+                masculinity=float(scores[row, masculinity]) if masculinity is not None else None,
                 emotion=emotions[row],
                 mouth_open=_clear(opening, CLOSED_MOUTH, OPEN_MOUTH),
                 eyes_closed=_clear(float(closed.amin()), OPEN_EYES, CLOSED_EYES),

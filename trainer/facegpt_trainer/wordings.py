@@ -248,7 +248,7 @@ DESCRIBE_PICTURE = Wordings(
 )
 ASK_PRESENCE = Wordings(("Is there a face?", "Do you see a face?", "Is somebody there?"), ("Is there a person?",))
 ASK_HIDDEN = Wordings(
-    ("Can you see the {part}?", "Is the {part} visible?", "Is the {part} hidden?"), ("Do you see the {part}?",)
+    ("Can you see the {part}?", "{verb} the {part} visible?", "{verb} the {part} hidden?"), ("Do you see the {part}?",)
 )
 ASK_GLASSES = Wordings(("Does the person wear glasses?", "Are there glasses?"), ("Do you see glasses?",))
 OPPOSITE = Wordings(
@@ -277,3 +277,19 @@ SMALL_TALK: tuple[tuple[str, str], ...] = (
     ("How many noses has a face?", "One."),
     ("Tell me a joke.", "A nose walks into a room, and everybody smells it."),
 )
+WHAT_PICTURE = Wordings(
+    ("What do you see?", "What is this?", "Describe the picture."), ("What does the picture show?",)
+)
+ASK_COLOUR = Wordings(
+    ("What colour is the {shape}?", "Which colour is the {shape}?", "The colour of the {shape}?"),
+    ("Which colour does the {shape} have?",),
+)
+ASK_SHAPE_OF = Wordings(("What shape is {colour}?", "Which shape is {colour}?"), ("What is {colour}?",))
+ASK_WHERE = Wordings(
+    ("Where is the {shape}?", "On which side is the {shape}?"), ("Where in the picture is the {shape}?",)
+)
+ASK_COUNT = Wordings(
+    ("How many shapes are there?", "How many shapes do you see?", "Count the shapes."),
+    ("How many shapes does it show?",),
+)
+ASK_IF = Wordings(("Is there a {shape}?", "Do you see a {shape}?"), ("Does it show a {shape}?",))
