@@ -32,9 +32,8 @@ from .dialogues import Dialogue
 from .picture_dialogues import PictureGrammar
 from .shape_pictures import ShapeGrammar
 from .text_dialogues import TextGrammar
+from .training_config import DIALOGUE_KINDS
 
-# Shares of a batch's rows; photographs are part of `looks`.
-DIALOGUE_SHARES = {"looks": 0.25, "pictures": 0.3, "texts": 0.35, "shapes": 0.1}
 LANDMARKS = 468
 
 
@@ -54,7 +53,7 @@ class DialogueCollator:
     Args:
         looks (`FaceCollator`): draws renders and cuts photographs, and asks for their faces.
         measurer (`FaceMeasurer`): of the same 3DMM.
-        shares (`Mapping[str, float]`): of the rows of a batch, by the keys of `DIALOGUE_SHARES`.
+        shares (`Mapping[str, float]`): of the rows of a batch, for some of `DIALOGUE_KINDS`.
         split (`str`): of the grammars.
     """
 
@@ -62,7 +61,7 @@ class DialogueCollator:
         self,
         looks: FaceCollator,
         measurer: FaceMeasurer,
-        shares: Mapping[str, float] = DIALOGUE_SHARES,
+        shares: Mapping[str, float],
         split: str = "train",
     ):
         engine = looks.engine
@@ -75,7 +74,7 @@ class DialogueCollator:
         """Model inputs for rows of `{"picture": number}`."""
         torch.set_num_threads(1)  # dialogues are drawn beside the model, not instead of it
         number = int(examples[0]["picture"])
-        counts = split_rows(len(examples), self.shares)
+        counts = dict.fromkeys(DIALOGUE_KINDS, 0) | split_rows(len(examples), self.shares)
         parts = []
         if counts["looks"]:
             parts.append(self._looks(number, counts["looks"]))

@@ -61,6 +61,17 @@ SYLLABLES = "wib flum snor blor gli zup tor dru nim pol kwa ster mib lu fra goz"
 ENDINGS = "bly py ky fy ly mish".split()
 
 
+def _opposites() -> tuple[tuple[str, str], ...]:
+    """Adjectives and their opposites, where there is one only: `broad` is narrow of a nose and pointed of a chin."""
+    pairs = {(words.high[0], words.low[0]) for words in SHAPE_WORDS.values()}
+    pairs |= {(low, high) for high, low in pairs}
+    first = [word for word, _ in pairs]
+    return tuple(sorted(pair for pair in pairs if first.count(pair[0]) == 1))
+
+
+OPPOSITES = _opposites()
+
+
 class Truth(NamedTuple):
     """What is measured of one face, as far as it is clear enough. `None`: not clear; `""`: straight, even."""
 
@@ -308,9 +319,7 @@ def small_talk_dialogue(source: Source) -> Script:
     """Words alone: greetings, opposites, and what words mean."""
     script = Script("small talk")
     if source.chance(0.5):
-        words = SHAPE_WORDS[source.choose(source.shapes.names)]
-        pair = (words.high[0], words.low[0])
-        asked, answer = pair if source.chance(0.5) else pair[::-1]
+        asked, answer = source.choose(OPPOSITES)
         script.ask(source.word(wordings.OPPOSITE, word=asked))
         script.say(f"{capital(answer)}.")
     elif source.chance(0.4):
