@@ -124,9 +124,9 @@ def shape_phrases(names: Sequence[str], scores: Tensor, most: int = 3) -> list[s
         scores (`torch.Tensor` of shape `(A,)`): their standard scores.
         most (`int`): how many at most.
     """
-    order = scores.abs().argsort(descending=True).tolist()
-    chosen = [index for index in order if abs(float(scores[index])) > PRESENT and SHAPE_WORDS[names[index]].part]
-    return [shape_phrase(names[index], 1 if scores[index] > 0 else -1) for index in chosen[:most]]
+    ranked = sorted(zip(scores.tolist(), names, strict=True), key=lambda pair: -abs(pair[0]))
+    chosen = [(score, name) for score, name in ranked if abs(score) > PRESENT and SHAPE_WORDS[name].part]
+    return [shape_phrase(name, 1 if score > 0 else -1) for score, name in chosen[:most]]
 
 
 def side_word(angle: float, straight: float, turned: float, positive: str, negative: str) -> str | None:
