@@ -116,6 +116,8 @@ class FaceGPTConfig(PreTrainedConfig):
         Side in pixels of the square picture in which a face is rendered and compared.
     max_faces (`int`, *optional*, defaults to 8):
         Slots that one look at a picture fills.
+    log_variance_offset (`list[float]`, *optional*):
+        What calibration on held-out faces adds to the log-variance of each number of a face's code; default: nothing.
     loss_weights (`dict[str, float]`, *optional*):
         Weight of each named loss term; terms without a weight count zero.
     auto_map (`dict[str, str]`, *optional*):
@@ -134,6 +136,7 @@ class FaceGPTConfig(PreTrainedConfig):
     face_head_hidden_size: int = 1024
     render_size: int = 112
     max_faces: int = 8
+    log_variance_offset: list[float] = field(default_factory=list)
     loss_weights: dict[str, float] = field(default_factory=dict)
     tie_word_embeddings: bool = False
     auto_map: dict[str, str] = field(default_factory=dict)
