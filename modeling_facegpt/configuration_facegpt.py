@@ -120,6 +120,8 @@ class FaceGPTConfig(PreTrainedConfig):
         What calibration on held-out faces adds to the log-variance of each number of a face's code; default: nothing.
     loss_weights (`dict[str, float]`, *optional*):
         Weight of each named loss term; terms without a weight count zero.
+    custom_pipelines (`dict[str, dict]`, *optional*):
+        Pipelines that come along with the code, by task; the model names its own.
     auto_map (`dict[str, str]`, *optional*):
         Auto class to module and class in the code that is saved beside the weights.
     """
@@ -139,6 +141,7 @@ class FaceGPTConfig(PreTrainedConfig):
     log_variance_offset: list[float] = field(default_factory=list)
     loss_weights: dict[str, float] = field(default_factory=dict)
     tie_word_embeddings: bool = False
+    custom_pipelines: dict[str, Any] = field(default_factory=dict)
     auto_map: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self, **kwargs: Any):

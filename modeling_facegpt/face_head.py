@@ -37,7 +37,6 @@ ROTATION_SCALE = 0.3
 EXPRESSION_SCALE = 0.25
 LIGHT_MEAN = 2.5  # constant band of a common light; a white sky of radiance 1 has sqrt(4 pi) = 3.54
 LIGHT_SCALE = 0.7
-_STEP = 1e-2  # of a code, for slopes: float32 carries the difference, and codes of a face differ by far more
 MINIMUM_LOG_VARIANCE, MAXIMUM_LOG_VARIANCE = -10.0, 4.0
 
 
@@ -154,7 +153,8 @@ def parameter_standard_deviation(
 def _pose_deviation(
     raw: FaceParameters, parameters: FaceParameters, picture_cameras: Tensor, config: MorphableModelConfig
 ) -> tuple[Tensor, Tensor]:
-    """Standard deviation of rotation `(N, 6)` and translation `(N, 3)`, by nudging each number that they follow from.
+    """Standard deviation of rotation `(N, 6)` and translation `(N, 3)`: each number that they follow from is moved by
+    its own standard deviation, up and down.
 
     Args:
         raw (`FaceParameters`): standard deviation of the code, N faces.
@@ -164,15 +164,12 @@ def _pose_deviation(
     """
     code = vector_to_parameters(encode(parameters, picture_cameras, config), config)
     pose = torch.cat((code.rotation, code.translation, code.log_focal), dim=-1)  # (N, 10)
-    deviation = torch.cat((raw.rotation, raw.translation, raw.log_focal), dim=-1)
-    count = pose.shape[-1]
-    # The last row, without a step, is the face itself.
-    steps = _STEP * torch.eye(count + 1, count, dtype=pose.dtype, device=pose.device)
-    nudged = (pose[:, None] + steps).flatten(0, 1).split([6, 3, 1], dim=-1)
-    rotation, translation, _ = _decode_pose(*nudged, picture_cameras.repeat_interleave(count + 1, dim=0))
-    moved = torch.cat((rotation, translation), dim=-1).unflatten(0, (-1, count + 1))  # (N, 11, 9)
-    slope = (moved[:, :-1] - moved[:, -1:]) / _STEP  # (N, 10, 9) of each result by each number
-    spread = torch.einsum("nrc,nr->nc", slope.square(), deviation.square()).sqrt()
+    steps = torch.cat((raw.rotation, raw.translation, raw.log_focal), dim=-1).diag_embed()  # (N, 10, 10)
+    steps = torch.cat((steps, -steps, torch.zeros_like(steps[:, :1])), dim=1)  # the last: the face itself
+    moved = (pose[:, None] + steps).flatten(0, 1).split([6, 3, 1], dim=-1)
+    rotation, translation, _ = _decode_pose(*moved, picture_cameras.repeat_interleave(steps.shape[1], dim=0))
+    found = torch.cat((rotation, translation), dim=-1).unflatten(0, steps.shape[:2])  # (N, 21, 9)
+    spread = ((found[:, :-1] - found[:, -1:]).square().sum(1) / 2).sqrt()
     return spread[:, :6], spread[:, 6:]
 
 

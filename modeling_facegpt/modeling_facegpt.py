@@ -35,6 +35,7 @@ from .face_parameters import parameters_to_vector, vector_to_parameters
 from .face_supervision import FaceTargets, face_loss_terms, weighted_sum
 from .generation_facegpt import reconstruct
 from .morphable_model import MorphableModel
+from .pipeline_facegpt import CUSTOM_PIPELINES
 from .processing_facegpt import FaceGPTProcessor
 from .reconstruction import Reconstruction
 
@@ -109,6 +110,7 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         """
         super().__init__(config)
         config.vlm_config.tie_word_embeddings = config.tie_word_embeddings
+        config.custom_pipelines = CUSTOM_PIPELINES
         # Of any family, hence of no type.
         self.vlm: Any = AutoModelForImageTextToText.from_config(config.vlm_config) if vlm is None else vlm
         read_maps_as_tokens(self.vlm)
@@ -372,17 +374,21 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         processor: Any = None,
         *,
         focals: Sequence[float | None] | None = None,
+        reference: str | Sequence[str | None] | None = None,
         batch_size: int = 8,
     ) -> list[Reconstruction]:
-        """All faces of each photograph, from left to right; see `generation_facegpt.reconstruct`.
+        """All faces of each photograph, or those that words name, from left to right; see
+        `generation_facegpt.reconstruct`.
 
         Args:
             images (sequence of `PIL.Image.Image`): RGB, upright.
             processor (`FaceGPTProcessor`, *optional*): default: the one saved beside this model.
             focals (sequence of `float` or `None`, *optional*): focal lengths in pixels, where known.
+            reference (`str`, or a sequence of `str` or `None`, *optional*): words that name faces, such as "the woman
+                on the left"; for all images, or for each of them.
             batch_size (`int`): pictures looked at together.
         """
-        return reconstruct(self, processor, images, focals=focals, batch_size=batch_size)
+        return reconstruct(self, processor, images, focals=focals, reference=reference, batch_size=batch_size)
 
 
 @torch.no_grad()

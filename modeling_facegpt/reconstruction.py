@@ -29,7 +29,7 @@ class Reconstruction(NamedTuple):
     size: tuple[int, int]  # width and height of the photograph in pixels
     camera: Camera  # of the photograph, once per face; the true focal length is focal * exp(log_focal)
     parameters: FaceParameters  # N faces, posed in the camera of the photograph
-    standard_deviation: FaceParameters  # of each number, in its own unit
+    standard_deviation: FaceParameters | None  # of each number, in its own unit; None of faces from words
     probability: Tensor  # (N,) that there is a face, against the end of the list
 
 
