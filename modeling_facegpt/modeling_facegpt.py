@@ -14,6 +14,7 @@
 """FaceGPT: any vision-language model, a face head on the states that predict `<FACE>`, and a morphable model."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, cast
@@ -21,8 +22,9 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers import initialization as init
 from transformers.modeling_outputs import ModelOutput
 from transformers.utils.auto_docstring import auto_docstring
 from transformers.utils.generic import can_return_tuple
@@ -30,6 +32,7 @@ from transformers.utils.generic import can_return_tuple
 from .answer_generation import generate_answers
 from .configuration_facegpt import FaceGPTConfig
 from .convolutional_vision import read_maps_as_tokens
+from .face_encoder import FaceEncoder, FaceHook, FaceOffsets, check_given_faces, find_faces
 from .face_head import FaceHead, decode
 from .face_parameters import parameters_to_vector, vector_to_parameters
 from .face_supervision import FaceTargets, face_loss_terms, weighted_sum
@@ -83,7 +86,14 @@ class FaceGPTPreTrainedModel(PreTrainedModel):
     _tied_weights_keys = {}
     # Codes carry fine differences and stay in full precision. The 3DMM says the same of itself, name by name: what is
     # named here as a whole would get its integers turned into float32 too.
-    _keep_in_fp32_modules_strict = ["face_head"]
+    _keep_in_fp32_modules_strict = ["face_head", "face_encoder"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """As in every model of the library; what a new face encoder adds is zero."""
+        super()._init_weights(module)
+        if isinstance(module, FaceEncoder):
+            init.zeros_(module.output.weight)
 
     @classmethod
     def is_custom_code(cls) -> bool:
@@ -115,7 +125,11 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         self.vlm: Any = AutoModelForImageTextToText.from_config(config.vlm_config) if vlm is None else vlm
         read_maps_as_tokens(self.vlm)
         self.face_model = MorphableModel(config.face_model_config) if face_model is None else face_model
-        self.face_head = FaceHead(config, config.get_text_config().hidden_size)
+        hidden_size, width = config.get_text_config().hidden_size, config.dialogue_hidden_size
+        self.face_head = FaceHead(config, hidden_size)
+        self.face_encoder = FaceEncoder(config, hidden_size, width) if width else None
+        # Registered once: a hook that comes later would make a compiled model compile again.
+        self.face_hook = FaceHook(self.vlm.get_input_embeddings()) if width else None
         self.post_init()
 
     @classmethod
@@ -165,7 +179,9 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         config.vlm_config = vlm.config
         model = cls(config, vlm, face_model)
         model.face_model.to(vlm.device)  # pyright: ignore[reportArgumentType]
-        model.face_head.to(vlm.device)
+        for part in (model.face_head, model.face_encoder):
+            if part is not None:
+                part.to(vlm.device)
         return model.train(vlm.training)
 
     @property
@@ -223,6 +239,7 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         generation_config: GenerationConfig | None = None,
         *,
         picture_cameras: Tensor | None = None,
+        given_faces: Tensor | None = None,
         min_faces: int = 0,
         **kwargs: Any,
     ) -> Any:
@@ -233,6 +250,8 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
             generation_config (`GenerationConfig`, *optional*): how to decode.
             picture_cameras (`torch.Tensor` of shape `(B, 3)`, *optional*): for each prompt, focal length and
                 principal point of the picture that its faces are seen in; see `forward`.
+            given_faces (`torch.Tensor` of shape `(M, P)`, *optional*): for each `<FACE>` of the prompts, the
+                parameters of the face it stands for; see `forward`.
             min_faces (`int`): how often every answer must say `<FACE>`; a request for a face sets 1.
             kwargs: of the vision-language model's `generate`, such as `pixel_values`, `num_beams` or `streamer`.
 
@@ -245,7 +264,13 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
                 `picture_cameras` per prompt.
         """
         return generate_answers(
-            self, inputs, generation_config, picture_cameras=picture_cameras, min_faces=min_faces, **kwargs
+            self,
+            inputs,
+            generation_config,
+            picture_cameras=picture_cameras,
+            given_faces=given_faces,
+            min_faces=min_faces,
+            **kwargs,
         )
 
     @can_return_tuple
@@ -258,6 +283,7 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         picture_cameras: Tensor | None = None,
         face_targets: Tensor | None = None,
+        given_faces: Tensor | None = None,
         face_landmarks: Tensor | None = None,
         face_images: Tensor | None = None,
         pixel_attention_mask: Tensor | None = None,
@@ -280,6 +306,9 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
             Default: (1.2, 0.5, 0.5). One row per `<FACE>`, here and below, else a `ValueError` says so.
         face_targets (`torch.Tensor` of shape `(N, P)`, *optional*):
             True parameters; rows of NaN are not known.
+        given_faces (`torch.Tensor` of shape `(M, P)`, *optional*):
+            For each `<FACE>` of `input_ids`, of questions and answers, the parameters that are added to its embedding;
+            rows of NaN are not known, and nothing is added.
         face_landmarks (`torch.Tensor` of shape `(N, 468, 2)`, *optional*):
             MediaPipe landmarks in units of the picture's side; NaN where not known.
         face_images (`torch.Tensor` of shape `(N, 3, S, S)`, *optional*):
@@ -304,15 +333,16 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         shown = kwargs.pop("output_hidden_states", None)
         shown = self.config.output_hidden_states if shown is None else shown
         following = kwargs.pop("shift_labels", None)
-        outputs = self.vlm(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            logits_to_keep=logits_to_keep,
-            output_hidden_states=True,
-            return_dict=True,
-            **{name: value for name, value in optional.items() if value is not None},
-            **kwargs,
-        )
+        with self.encoding_faces(input_ids, given_faces):
+            outputs = self.vlm(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                logits_to_keep=logits_to_keep,
+                output_hidden_states=True,
+                return_dict=True,
+                **{name: value for name, value in optional.items() if value is not None},
+                **kwargs,
+            )
         result = FaceGPTOutput(
             logits=outputs.logits,
             past_key_values=outputs.past_key_values,
@@ -330,6 +360,33 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
             result.loss = weighted_sum(terms, self.config.loss_weights)
             result.loss_terms = terms
         return result
+
+    def encode_given_faces(self, input_ids: Tensor | None, given_faces: Tensor) -> FaceOffsets:
+        """What `given_faces` `(M, P)` add to the embeddings of the `<FACE>` tokens of `input_ids` `(B, T)`.
+
+        Raises:
+            ValueError: if this model has no face encoder, there are no ids, or there is not one row per `<FACE>`.
+        """
+        if self.face_encoder is None:
+            raise ValueError(
+                "got given_faces for a model that reads no faces; give the checkpoint a dialogue_hidden_size and "
+                "train it on dialogues about faces"
+            )
+        if input_ids is None:
+            raise ValueError("got given_faces without input_ids; give the ids, which say where the faces are")
+        places = find_faces(input_ids, self.config.face_token_id)
+        check_given_faces(given_faces, len(places.rows), self.config.face_model_config)
+        device = self.face_encoder.output.weight.device
+        with torch.autocast(device.type, enabled=False):
+            values = self.face_encoder(given_faces.to(device, torch.float32))
+        return FaceOffsets(places, values.to(input_ids.device), input_ids.shape[0])
+
+    def encoding_faces(self, input_ids: Tensor | None, given_faces: Tensor | None) -> AbstractContextManager[None]:
+        """The context in which the vision-language model reads the faces that `<FACE>` tokens stand for, if any."""
+        if given_faces is None:
+            return nullcontext()
+        offsets = self.encode_given_faces(input_ids, given_faces)
+        return cast(FaceHook, self.face_hook).adding(offsets, self.get_input_embeddings())
 
     def _face_states(self, hidden_states: Tensor, input_ids: Tensor, labels: Tensor | None) -> Tensor:
         """The states `(N, D)` that predict the `<FACE>` tokens of answers: those one position before them."""
