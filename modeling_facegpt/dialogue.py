@@ -192,7 +192,8 @@ def _read_answer(
     mine = (output.face_rows == row).nonzero()[:, 0]
     config = model.face_model.config
     parameters = vector_to_parameters(output.face_parameters[mine], config)
-    references = (FRESH,) * len(mine) if output.face_references is None else output.face_references[mine].tolist()
+    said = output.get("face_references")  # of models that change faces
+    references = [FRESH] * len(mine) if said is None else said[mine].tolist()
     if dialogue.photograph is None or cameras is None:
         return Answer(text, place_imagined(parameters), tuple(references))
     deviation = parameter_standard_deviation(
