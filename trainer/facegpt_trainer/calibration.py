@@ -117,8 +117,9 @@ def fit_log_variance_offset(
         ValueError: if there are too few faces to see that coverage in.
     """
     faces = errors.shape[0]
-    if faces * (1 - coverage) < 1:
-        raise ValueError(f"got {faces} faces to calibrate on, wanted at least {math.ceil(1 / (1 - coverage))}")
+    least = math.ceil(round(1 / (1 - coverage), 6))
+    if faces < least:
+        raise ValueError(f"got {faces} faces to calibrate on, wanted at least {least}")
     ratio = errors.abs() * (-0.5 * log_variance).exp()
     width = NormalDist().inv_cdf(0.5 + coverage / 2)
     needed = (ratio.quantile(coverage, dim=0).clamp(min=_LEAST_RATIO) / width).log()  # (P,)
