@@ -109,8 +109,9 @@ class FaceChatPipeline(Pipeline):
 
 def _pair_up(images: Any, text: Any) -> Any:
     """Records of image and text: one, or a list where either is a list."""
-    streamed = isinstance(images, dict | Iterator | Dataset)
-    if text is None and (streamed or (_is_list(images) and all(isinstance(image, dict) for image in images))):
+    if text is None and isinstance(images, Iterator):
+        return (record for record in images)  # the base class knows generators alone
+    if text is None and (isinstance(images, dict | Dataset) or (_is_list(images) and _all_records(images))):
         return images
     if not _is_list(images) and not _is_list(text):
         return {"image": images, "text": text}
@@ -125,6 +126,10 @@ def _pair_up(images: Any, text: Any) -> Any:
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _all_records(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, dict) for value in values)
 
 
 def _to_cpu(value: Any) -> Any:

@@ -61,7 +61,6 @@ def chat(
     model: Annotated[
         str, typer.Option(help="Checkpoint: a name, a directory, or owner/name on the Hub.")
     ] = "facegpt-nano",
-    seed: Annotated[int, typer.Option(help="Of faces that are made from words.")] = 0,
     device: Annotated[str, typer.Option(help="Where the model runs, such as cpu or cuda.")] = "cpu",
 ) -> None:
     """Talk about faces: ask, refer, make, edit, undo.
@@ -78,6 +77,8 @@ def chat(
     from .checkpoints import load_checkpoint
 
     logging.disable_progress_bar()
+    if photo is not None and face is not None:
+        raise ValueError("got a photograph and a file of faces, wanted one to talk about; give one of them, not both")
     photograph = None if photo is None else read_photograph(photo)
     checkpoint = load_checkpoint(model, device)
     faces = None if face is None else read_result(face, checkpoint.model.face_model)
@@ -87,7 +88,6 @@ def chat(
         photograph=photograph and photograph.image,
         focal=photograph and photograph.focal,
         faces=faces,
-        seed=seed,
     )
     terminal = ChatTerminal(checkpoint, session, output, photograph)
     if message:
