@@ -32,7 +32,7 @@ from .face_parameters import FaceParameters, concatenate_faces, select_faces, ve
 from .picture_frame import PictureFrame
 from .processing_facegpt import FaceGPTProcessor
 from .prompt_checks import check_length, check_words
-from .reconstruction import Reconstruction, distinct_faces, face_boxes, landmarks_in_photo
+from .reconstruction import Reconstruction, distinct_faces, face_boxes, landmarks_in_photo, poses_agree
 
 
 class Look(NamedTuple):
@@ -222,7 +222,8 @@ def _gather(picture: Picture, looks: list[Look], model: Any) -> Reconstruction:
     camera = photo_camera(picture, probability)
     kept = torch.ones_like(probability, dtype=torch.bool)
     if len(probability) > 1:
-        kept = distinct_faces(face_boxes(landmarks_in_photo(model.face_model, parameters, camera)), probability)
+        boxes = face_boxes(landmarks_in_photo(model.face_model, parameters, camera))
+        kept = distinct_faces(boxes, probability, alike=poses_agree(parameters, deviation))
     order = (parameters.translation[:, 0] / parameters.translation[:, 2].clamp(min=1e-6)).argsort()
     order = order[kept[order]]
     return Reconstruction(
