@@ -113,10 +113,10 @@ def _pair_up(images: Any, text: Any) -> Any:
         return (record for record in images)  # the base class knows generators alone
     if text is None and (isinstance(images, dict | Dataset) or (_is_list(images) and _all_records(images))):
         return images
-    if not _is_list(images) and not _is_list(text):
+    listed = [column for column in (images, text) if _is_list(column)]
+    if not listed:
         return {"image": images, "text": text}
-    count = len(images) if _is_list(images) else len(text)
-    columns = [list(column) if _is_list(column) else [column] * count for column in (images, text)]
+    columns = [list(column) if _is_list(column) else [column] * len(listed[0]) for column in (images, text)]
     if len(columns[0]) != len(columns[1]):
         raise ValueError(
             f"got {len(columns[0])} images and {len(columns[1])} texts; give one text per image, or one for all"

@@ -83,7 +83,7 @@ def _gather(faces: list[dict[str, Any]], face_model: MorphableModel) -> Reconstr
                 f"holds faces of the 3DMM {face['face_model']}, wanted those of {face_model.config.face_model_id}"
             )
     parameters = _read_parameters([face["parameters"] for face in faces], face_model)
-    deviations = [face.get("standard_deviations") for face in faces]
+    deviations = [known for face in faces if (known := face.get("standard_deviations")) is not None]
     width, height = faces[0]["camera"]["size"]
     focal = torch.tensor([float(face["camera"]["focal"]) for face in faces])
     return Reconstruction(
@@ -93,7 +93,7 @@ def _gather(faces: list[dict[str, Any]], face_model: MorphableModel) -> Reconstr
             torch.tensor([face["camera"]["principal_point"] for face in faces], dtype=torch.float32),
         ),
         parameters=parameters,
-        standard_deviation=None if None in deviations else _read_parameters(deviations, face_model),
+        standard_deviation=_read_parameters(deviations, face_model) if len(deviations) == len(faces) else None,
         probability=torch.tensor([float(face.get("probability", 1.0)) for face in faces]),
     )
 

@@ -14,6 +14,7 @@
 """Chats: what is remembered, what is given back to the model, and what undoing restores."""
 
 import copy
+from typing import Any, cast
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from facegpt_trainer.nano import NANO_TEXT
 from PIL import Image
 from reconstructions import make_reconstruction
 
-from modeling_facegpt import ChatSession, FaceGPTForConditionalGeneration, FaceGPTProcessor, FaceParameters
+from modeling_facegpt import ChatSession, FaceGPTConfig, FaceGPTForConditionalGeneration, FaceGPTProcessor, FaceParameters
 from modeling_facegpt.dialogue import FRESH, Answer, Dialogue, answer_dialogues, no_faces, user_message
 from modeling_facegpt.face_parameters import parameters_to_vector, select_faces
 
@@ -34,7 +35,7 @@ def photograph() -> Image.Image:
 @pytest.fixture
 def chatty(eager_facegpt: FaceGPTForConditionalGeneration) -> FaceGPTForConditionalGeneration:
     """A model that reads faces."""
-    config = copy.deepcopy(eager_facegpt.config)
+    config = cast(FaceGPTConfig, copy.deepcopy(eager_facegpt.config))
     config.dialogue_hidden_size = 16
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -57,7 +58,7 @@ def given(chatty: FaceGPTForConditionalGeneration, monkeypatch: pytest.MonkeyPat
     return seen
 
 
-def faces_only(count: int) -> dict[str, int]:
+def faces_only(count: int) -> dict[str, Any]:
     """Settings of answers that are `count` faces and nothing else."""
     return {"max_new_tokens": count, "min_faces": count}
 
@@ -129,8 +130,8 @@ def test_another_photograph_begins_anew_until_undone(chatty, processor, given, p
     faces = session.faces
     session.look(photograph.rotate(90, expand=True))
     assert session.faces is None
-    session.say("Show me the face.")
-    assert given[1] is None and session.faces.size == (90, 120)
+    answer = session.say("Show me the face.")
+    assert given[1] is None and session.faces is answer.faces and answer.faces.size == (90, 120)
     session.undo()
     session.undo()
     assert session.faces is faces
@@ -157,7 +158,7 @@ def test_a_long_chat_forgets_its_beginning(chatty, processor, given, photograph)
     for _ in range(3):
         session.say("word " * (longest // 3))
     messages = session.state.dialogue.messages
-    assert len(messages) < 6 and messages[0]["content"][0] == {"type": "image"}
+    assert 0 < len(messages) < 6 and next(iter(messages))["content"][0] == {"type": "image"}
     assert sum(part["type"] == "image" for message in messages for part in message["content"]) == 1
     assert len(given[-1]) == len(messages) // 2 - 1
 

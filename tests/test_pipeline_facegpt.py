@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,14 +61,19 @@ def photograph(tmp_path: Path) -> Path:
     return tmp_path / "noise.png"
 
 
-@pytest.fixture
-def chat(eager_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor) -> FaceChatPipeline:
-    made = pipeline(TASK, model=eager_facegpt, processor=processor, device="cpu")
+def make_pipeline(model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor) -> FaceChatPipeline:
+    make: Any = pipeline  # its types know no task of others
+    made = make(TASK, model=model, processor=processor, device="cpu")
     assert isinstance(made, FaceChatPipeline)
     return made
 
 
-def faces_only(count: int) -> dict[str, int]:
+@pytest.fixture
+def chat(eager_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor) -> FaceChatPipeline:
+    return make_pipeline(eager_facegpt, processor)
+
+
+def faces_only(count: int) -> dict[str, Any]:
     return {"max_new_tokens": count, "min_faces": count}
 
 
@@ -130,7 +136,7 @@ def test_it_comes_along_with_the_code(
     eager_facegpt.save_pretrained(directory)
     processor.save_pretrained(directory)
     assert TASK in json.loads((directory / "config.json").read_text())["custom_pipelines"]
-    here = pipeline(TASK, model=eager_facegpt, processor=processor, device="cpu")
+    here = make_pipeline(eager_facegpt, processor)
     expected = here(str(photograph), "Show me the face.", **faces_only(2))
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")}
     command = [sys.executable, "-I", "-c", CLEAN_PROCESS, str(directory), str(photograph), str(answer)]
