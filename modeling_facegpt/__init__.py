@@ -29,8 +29,8 @@ from .group_renderer import GroupRender as GroupRender
 from .group_renderer import render_group as render_group
 from .mesh import Mesh as Mesh
 from .modeling_facegpt import FaceGPTForConditionalGeneration as FaceGPTForConditionalGeneration
-from .modeling_facegpt import FaceGPTOutput as FaceGPTOutput
 from .morphable_model import MorphableModel as MorphableModel
+from .output_facegpt import FaceGPTOutput as FaceGPTOutput
 from .picture_frame import PictureFrame as PictureFrame
 from .pipeline_facegpt import TASK as FACE_CHAT
 from .pipeline_facegpt import FaceChatPipeline as FaceChatPipeline

@@ -22,7 +22,13 @@ from facegpt_trainer.nano import NANO_TEXT
 from PIL import Image
 from reconstructions import make_reconstruction
 
-from modeling_facegpt import ChatSession, FaceGPTConfig, FaceGPTForConditionalGeneration, FaceGPTProcessor, FaceParameters
+from modeling_facegpt import (
+    ChatSession,
+    FaceGPTConfig,
+    FaceGPTForConditionalGeneration,
+    FaceGPTProcessor,
+    FaceParameters,
+)
 from modeling_facegpt.dialogue import FRESH, Answer, Dialogue, answer_dialogues, no_faces, user_message
 from modeling_facegpt.face_parameters import parameters_to_vector, select_faces
 

@@ -26,8 +26,8 @@ from vlm_families import EOS_TOKEN_ID, FAMILIES, build_inputs, build_tiny_vlm
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor, FaceParameters, MorphableModel
 from modeling_facegpt.face_encoder import FaceOffsets, find_faces
 from modeling_facegpt.face_parameters import parameters_to_vector
+from tests.conftest import DIALOGUE_WIDTH, train_encoder
 
-WIDTH = 16
 GREEDY = {"do_sample": False, "max_new_tokens": 4}
 _built: dict[str, FaceGPTForConditionalGeneration] = {}
 
@@ -51,7 +51,7 @@ def model(family: str, processor: FaceGPTProcessor, face_model: MorphableModel) 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             _built[family] = FaceGPTForConditionalGeneration.from_vlm(
-                vlm, copy.deepcopy(face_model), processor=processor, dialogue_hidden_size=WIDTH
+                vlm, copy.deepcopy(face_model), processor=processor, dialogue_hidden_size=DIALOGUE_WIDTH
             )
     return copy.deepcopy(_built[family])
 
@@ -61,27 +61,6 @@ def batch(family: str, processor: FaceGPTProcessor) -> dict[str, Tensor]:
     """Two rows padded on the left, with one and two faces."""
     face = processor.face_token_id
     return build_inputs(family, [[20, face, 21], [face, 21, 22, face, EOS_TOKEN_ID]])
-
-
-def train_encoder(model: FaceGPTForConditionalGeneration) -> None:
-    """Give the last layer of the face encoder weights as if it had been trained."""
-    weight = model.face_encoder.output.weight
-    with torch.no_grad():
-        weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(5)))
-
-
-@pytest.fixture
-def dialogue_facegpt(
-    facegpt: FaceGPTForConditionalGeneration, face_model: MorphableModel
-) -> FaceGPTForConditionalGeneration:
-    """The tiny LLaVA with a face encoder as if trained."""
-    config = copy.deepcopy(facegpt.config)
-    config.dialogue_hidden_size = WIDTH
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = FaceGPTForConditionalGeneration(config, facegpt.vlm, copy.deepcopy(face_model)).eval()  # pyright: ignore
-    train_encoder(model)
-    return model
 
 
 def test_a_new_encoder_changes_nothing(

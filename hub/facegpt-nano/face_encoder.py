@@ -26,10 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from .configuration_facegpt import FaceGPTConfig, MorphableModelConfig
-from .face_head import default_cameras, encode
+from .face_head import bounded_code, default_cameras, encode
 from .face_parameters import parameter_sizes, vector_to_parameters
-
-LARGEST_CODE = 10.0  # standard deviations; whoever gives a stranger face gets this one
 
 
 class FacePlaces(NamedTuple):
@@ -82,7 +80,7 @@ class FaceEncoder(nn.Module):
             faces = vector_to_parameters(parameters, self.face_model_config)
             code = encode(faces, default_cameras(len(parameters), parameters), self.face_model_config)
             known = code.isfinite().all(-1, keepdim=True)
-            code = torch.where(known, code, 0.0).clamp(-LARGEST_CODE, LARGEST_CODE)
+            code = bounded_code(torch.where(known, code, 0.0))
         return self.output(self.activation(self.hidden(code))) * known
 
 

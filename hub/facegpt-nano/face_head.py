@@ -39,6 +39,7 @@ LIGHT_MEAN = 2.5  # constant band of a common light; a white sky of radiance 1 h
 LIGHT_SCALE = 0.7
 MINIMUM_LOG_VARIANCE, MAXIMUM_LOG_VARIANCE = -10.0, 4.0
 DEFAULT_CAMERA = (1.2, 0.5, 0.5)
+LARGEST_CODE = 10.0  # standard deviations; of a stranger face this much is read
 
 
 class FaceHead(nn.Module):
@@ -110,6 +111,11 @@ def encode(parameters: FaceParameters, picture_cameras: Tensor, config: Morphabl
         gaze=parameters.gaze / GAZE_SCALE,
     )
     return parameters_to_vector(raw)
+
+
+def bounded_code(code: Tensor) -> Tensor:
+    """Codes as networks read them: nothing in them is further than `LARGEST_CODE` from 0."""
+    return code.clamp(-LARGEST_CODE, LARGEST_CODE)
 
 
 def default_cameras(faces: int, like: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ class FaceTargets(NamedTuple):
     parameters: Tensor | None  # (N, P)
     landmarks: Tensor | None  # (N, 468, 2)
     images: Tensor | None  # (N, 3, S, S)
+    references: Tensor | None = None  # (N,)
 
     def checked(self, faces: int, like: Tensor) -> "FaceTargets":
         """The same with a camera for each of `faces`; raises `ValueError` where numbers differ."""
@@ -64,6 +65,10 @@ class FaceTargets(NamedTuple):
         if self.picture_cameras is not None:
             return self._replace(picture_cameras=self.picture_cameras.float())
         return self._replace(picture_cameras=default_cameras(faces, like))
+
+    def select(self, index: Tensor | slice) -> "FaceTargets":
+        """What is known about the faces at `index`."""
+        return FaceTargets(*(None if value is None else value[index] for value in self))
 
 
 def face_loss_terms(
