@@ -249,6 +249,7 @@ def _look_again(
     config = model.face_model.config
     return faces._replace(
         parameters=vector_to_parameters(parameters, config),
-        standard_deviation=vector_to_parameters(deviation, config),
+        # Of changed faces, nobody says how sure they are.
+        standard_deviation=vector_to_parameters(deviation, config) if deviation.isfinite().all() else None,
         probability=probability,
     )

@@ -13,7 +13,6 @@
 # limitations under the License.
 """`facegpt chat`: talk about faces in the terminal. Every turn that makes or changes a face writes it as a GLB."""
 
-import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,11 +22,10 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from modeling_facegpt.chat_session import ChatSession
     from modeling_facegpt.dialogue import Answer
     from modeling_facegpt.photograph import Photograph
+    from modeling_facegpt.reconstruction import Reconstruction
 
     from .checkpoints import Checkpoint
 
@@ -164,7 +162,7 @@ class ChatTerminal:
     def show(self, _: str) -> None:
         """Write a picture of the present faces."""
         path = self._free_path("show-{:02d}.png")
-        self._write({path: _encode_png(self._picture())})
+        self._write({path: self._picture()})
         self._say(f"  -> {path}")
 
     def save(self, name: str) -> None:
@@ -173,7 +171,7 @@ class ChatTerminal:
             raise ValueError(f"got the name {name!r} to save by, wanted a plain one; write /save NAME")
         stem = self.output / name.removesuffix(".glb")
         mesh, document, picture = (stem.with_name(stem.name + end) for end in (".glb", ".json", ".png"))
-        self._write({mesh: self._mesh(), document: self._document(), picture: _encode_png(self._picture())})
+        self._write({mesh: self._mesh(), document: self._document(), picture: self._picture()})
         self._say(f"  -> {mesh}, {document}, {picture}")
 
     def undo(self, _: str) -> None:
@@ -231,15 +229,17 @@ class ChatTerminal:
         document = describe_reconstruction(face_model, self._present(), photo=name, model=self.checkpoint.name)
         return encode_document(document)
 
-    def _picture(self) -> "Image.Image":
+    def _picture(self) -> bytes:
         from modeling_facegpt.result_sheet import faces_sheet, result_sheet
+
+        from .photograph_tasks import encode_png
 
         photograph, face_model = self.photographs[-1], self.checkpoint.model.face_model
         if photograph is None:
-            return faces_sheet(face_model, self._present())
-        return result_sheet(photograph.image, face_model, self._present())
+            return encode_png(faces_sheet(face_model, self._present()))
+        return encode_png(result_sheet(photograph.image, face_model, self._present()))
 
-    def _present(self):
+    def _present(self) -> "Reconstruction":
         if self.session.faces is None:
             raise ValueError("there is no face yet; ask for one first")
         return self.session.faces
@@ -279,9 +279,3 @@ def _nothing_said(answer: "Answer") -> str:
 
 def _count_faces(count: int) -> str:
     return "there is 1 face" if count == 1 else f"there are {count} faces"
-
-
-def _encode_png(image: "Image.Image") -> bytes:
-    content = io.BytesIO()
-    image.save(content, "PNG")
-    return content.getvalue()

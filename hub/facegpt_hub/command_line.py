@@ -27,6 +27,7 @@ from rich.table import Table
 
 from .chat_command import chat
 from .evaluation_commands import app as evaluation
+from .generate_command import generate
 from .uncertainty_commands import calibrate
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ app = typer.Typer(
 
 app.add_typer(evaluation)
 app.command()(chat)
+app.command()(generate)
 app.command()(calibrate)
 
 _FAILED = 1

@@ -221,7 +221,7 @@ def _write_results(
         files = {task.document: encode_document(document)}
         if faces:
             files[task.mesh] = encode_mesh(face_model, reconstruction, task.mesh.suffix.lower(), neutral=neutral)
-            files[task.sheet] = _encode_png(result_sheet(photograph.image, face_model, reconstruction))
+            files[task.sheet] = encode_png(result_sheet(photograph.image, face_model, reconstruction))
         write_files(files)
     except ValueError as error:
         return Outcome(task, faces, f"{photograph.name}: {error}")
@@ -230,7 +230,8 @@ def _write_results(
     return Outcome(task, faces, None)
 
 
-def _encode_png(image: Image.Image) -> bytes:
+def encode_png(image: Image.Image) -> bytes:
+    """An image as the content of a PNG file."""
     content = io.BytesIO()
     image.save(content, "PNG")
     return content.getvalue()
