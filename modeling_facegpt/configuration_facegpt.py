@@ -112,12 +112,19 @@ class FaceGPTConfig(PreTrainedConfig):
         Id of the token that ends a list of faces.
     face_head_hidden_size (`int`, *optional*, defaults to 1024):
         Width of the face head's hidden layer.
+    dialogue_hidden_size (`int`, *optional*):
+        Width of the parts that dialogue about faces needs: face encoder, reference pointer, edit head, flow head.
+        `None`: without these parts, the model reads pictures and words, but no faces.
     render_size (`int`, *optional*, defaults to 112):
         Side in pixels of the square picture in which a face is rendered and compared.
     max_faces (`int`, *optional*, defaults to 8):
         Slots that one look at a picture fills.
+    log_variance_offset (`list[float]`, *optional*):
+        What calibration on held-out faces adds to the log-variance of each number of a face's code; default: nothing.
     loss_weights (`dict[str, float]`, *optional*):
         Weight of each named loss term; terms without a weight count zero.
+    custom_pipelines (`dict[str, dict]`, *optional*):
+        Pipelines that come along with the code, by task; the model names its own.
     auto_map (`dict[str, str]`, *optional*):
         Auto class to module and class in the code that is saved beside the weights.
     """
@@ -132,10 +139,13 @@ class FaceGPTConfig(PreTrainedConfig):
     face_token_id: int = 0
     end_token_id: int = 0
     face_head_hidden_size: int = 1024
+    dialogue_hidden_size: int | None = None
     render_size: int = 112
     max_faces: int = 8
+    log_variance_offset: list[float] = field(default_factory=list)
     loss_weights: dict[str, float] = field(default_factory=dict)
     tie_word_embeddings: bool = False
+    custom_pipelines: dict[str, Any] = field(default_factory=dict)
     auto_map: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self, **kwargs: Any):

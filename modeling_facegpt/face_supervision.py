@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from .camera import Camera, place_in_camera, project
-from .face_head import encode
+from .face_head import default_cameras, encode
 from .face_parameters import FaceParameters, select_faces, vector_to_parameters
 from .losses import (
     code_likelihood_loss,
@@ -39,7 +39,6 @@ from .morphable_model import MorphableModel
 from .reconstruction import true_camera
 from .renderer import render_mesh
 
-DEFAULT_CAMERA = (1.2, 0.5, 0.5)
 MILLIMETRES_OF_SHAPE_UNIT = 5.0  # a shape error of this size counts one
 SUPERVISED_LANDMARKS = "468"
 SMALLEST_FACE = 0.1  # of the picture's side; smaller ones would drown the others in relative errors
@@ -53,6 +52,7 @@ class FaceTargets(NamedTuple):
     parameters: Tensor | None  # (N, P)
     landmarks: Tensor | None  # (N, 468, 2)
     images: Tensor | None  # (N, 3, S, S)
+    references: Tensor | None = None  # (N,)
 
     def checked(self, faces: int, like: Tensor) -> "FaceTargets":
         """The same with a camera for each of `faces`; raises `ValueError` where numbers differ."""
@@ -64,7 +64,11 @@ class FaceTargets(NamedTuple):
                 )
         if self.picture_cameras is not None:
             return self._replace(picture_cameras=self.picture_cameras.float())
-        return self._replace(picture_cameras=like.new_tensor(DEFAULT_CAMERA, dtype=torch.float32).expand(faces, 3))
+        return self._replace(picture_cameras=default_cameras(faces, like))
+
+    def select(self, index: Tensor | slice) -> "FaceTargets":
+        """What is known about the faces at `index`."""
+        return FaceTargets(*(None if value is None else value[index] for value in self))
 
 
 def face_loss_terms(

@@ -34,6 +34,7 @@ from modeling_facegpt.backends import CANDIDATES, REFERENCE, availability, use_b
 
 REPOSITORY = Path(__file__).parents[1]
 RINGS, SEGMENTS = 11, 18
+DIALOGUE_WIDTH = 16
 TINY_LAYERS = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 TINY_VISION = {**TINY_LAYERS, "model_type": "siglip_vision_model", "image_size": 112, "patch_size": 28}
 TINY_TEXT = {**NANO_TEXT, **TINY_LAYERS, "num_key_value_heads": 2}
@@ -173,6 +174,27 @@ def eager_facegpt(
         rows[processor.face_token_id] = direction
         rows[processor.end_token_id] = 0
     return facegpt
+
+
+def train_encoder(model: FaceGPTForConditionalGeneration) -> None:
+    """Give the last layer of the face encoder weights as if it had been trained."""
+    weight = model.face_encoder.output.weight
+    with torch.no_grad():
+        weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(5)))
+
+
+@pytest.fixture
+def dialogue_facegpt(
+    facegpt: FaceGPTForConditionalGeneration, face_model: MorphableModel
+) -> FaceGPTForConditionalGeneration:
+    """The tiny LLaVA with the parts for dialogue, its face encoder as if trained."""
+    config = copy.deepcopy(facegpt.config)
+    config.dialogue_hidden_size = DIALOGUE_WIDTH
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = FaceGPTForConditionalGeneration(config, facegpt.vlm, copy.deepcopy(face_model)).eval()  # pyright: ignore
+    train_encoder(model)
+    return model
 
 
 @pytest.fixture

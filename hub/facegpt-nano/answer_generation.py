@@ -98,6 +98,7 @@ def generate_answers(
     generation_config: GenerationConfig | None = None,
     *,
     picture_cameras: Tensor | None = None,
+    given_faces: Tensor | None = None,
     min_faces: int = 0,
     **kwargs: Any,
 ) -> Any:
@@ -108,14 +109,17 @@ def generate_answers(
         kwargs["logits_processor"] = [*processors, _face_processor(model, inputs, min_faces, settings, kwargs)]
     if isinstance(assistant := kwargs.get("assistant_model"), type(model)):
         kwargs["assistant_model"] = assistant.vlm  # type: ignore[attr-defined]
+    encoding = model.encoding_faces(_first_given(inputs, kwargs.get("input_ids")), given_faces)
     if not settings["return_dict_in_generate"]:
-        return model.vlm.generate(inputs, generation_config=generation_config, **kwargs)
+        with encoding:
+            return model.vlm.generate(inputs, generation_config=generation_config, **kwargs)
     if generation_config is None:
         kwargs["output_hidden_states"] = True
     else:  # transformers does not want both a configuration and single settings
         generation_config = copy.deepcopy(generation_config)
         generation_config.output_hidden_states = True
-    output = model.vlm.generate(inputs, generation_config=generation_config, **kwargs)
+    with encoding:
+        output = model.vlm.generate(inputs, generation_config=generation_config, **kwargs)
     rows, states = _states_of_faces(output, model.config.face_token_id)
     prompt = _first_given(inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
     cameras = None

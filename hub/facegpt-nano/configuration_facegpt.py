@@ -112,6 +112,9 @@ class FaceGPTConfig(PreTrainedConfig):
         Id of the token that ends a list of faces.
     face_head_hidden_size (`int`, *optional*, defaults to 1024):
         Width of the face head's hidden layer.
+    dialogue_hidden_size (`int`, *optional*):
+        Width of the parts that dialogue about faces needs: face encoder, reference pointer, edit head, flow head.
+        `None`: without these parts, the model reads pictures and words, but no faces.
     render_size (`int`, *optional*, defaults to 112):
         Side in pixels of the square picture in which a face is rendered and compared.
     max_faces (`int`, *optional*, defaults to 8):
@@ -132,6 +135,7 @@ class FaceGPTConfig(PreTrainedConfig):
     face_token_id: int = 0
     end_token_id: int = 0
     face_head_hidden_size: int = 1024
+    dialogue_hidden_size: int | None = None
     render_size: int = 112
     max_faces: int = 8
     loss_weights: dict[str, float] = field(default_factory=dict)

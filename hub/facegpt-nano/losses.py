@@ -17,6 +17,7 @@ Distances in a picture are measured in units of the picture's side, lengths on t
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .backends import backend_for
@@ -37,6 +38,22 @@ def code_likelihood_loss(code: Tensor, log_variance: Tensor, target: Tensor) -> 
     (Seitzer et al. 2022, "On the Pitfalls of Heteroscedastic Uncertainty Estimation").
     """
     return 0.5 * ((code.detach() - target).square() * (-log_variance).exp() + log_variance)
+
+
+def reference_loss(scores: Tensor, target: Tensor) -> Tensor:
+    """Cross entropy `(N,)` of scores `(N, K)`, minus infinity for what cannot be meant, and what is meant `(N,)`."""
+    return F.cross_entropy(scores, target, reduction="none")
+
+
+def gate_loss(gates: Tensor, opened: Tensor) -> Tensor:
+    """Binary cross entropy `(E, G)` of the gates' log-odds and which of them are open."""
+    return F.binary_cross_entropy_with_logits(gates, opened.to(gates), reduction="none")
+
+
+def flow_loss(velocity: Tensor, target: Tensor) -> Tensor:
+    """Squared error `(K, P)` of velocities. Its minimum is the mean velocity of all paths through a place, which is
+    what carries noise to faces (Lipman et al. 2023, "Flow Matching for Generative Modeling")."""
+    return (velocity - target).square()
 
 
 def point_loss(points: Tensor, target: Tensor) -> Tensor:

@@ -14,58 +14,39 @@
 """FaceGPT: any vision-language model, a face head on the states that predict `<FACE>`, and a morphable model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, GenerationMixin, PreTrainedModel
-from transformers.modeling_outputs import ModelOutput
+from transformers import initialization as init
 from transformers.utils.auto_docstring import auto_docstring
 from transformers.utils.generic import can_return_tuple
 
 from .answer_generation import generate_answers
 from .configuration_facegpt import FaceGPTConfig
 from .convolutional_vision import read_maps_as_tokens
+from .dialogue_supervision import DecodedFaces, find_decoded_faces, supervise_dialogue
+from .face_editing import EditHead, ReferencePointer
+from .face_encoder import FaceEncoder, FaceHook, FaceOffsets, check_given_faces, find_faces
 from .face_head import FaceHead, decode
-from .face_parameters import parameters_to_vector, vector_to_parameters
+from .face_parameters import parameters_to_vector, select_faces, vector_to_parameters
 from .face_supervision import FaceTargets, face_loss_terms, weighted_sum
+from .flow_head import FlowHead
 from .generation_facegpt import reconstruct
 from .morphable_model import MorphableModel
+from .output_facegpt import FaceGPTOutput, choose_layers, text_loss
 from .processing_facegpt import FaceGPTProcessor
 from .reconstruction import Reconstruction
 
-
-@auto_docstring(custom_intro="What FaceGPT says: words, and one vector of parameters per `<FACE>`.")
-@dataclass
-class FaceGPTOutput(ModelOutput):
-    r"""
-    loss (`torch.Tensor` of shape `(1,)`, *optional*):
-        Weighted sum of `loss_terms`, when targets are given.
-    loss_terms (`dict[str, torch.Tensor]`, *optional*):
-        Each term by name, unweighted, the mean over faces or words.
-    logits (`torch.Tensor` of shape `(B, T, vocabulary)`):
-        Of the language model.
-    face_code (`torch.Tensor` of shape `(N, P)`, *optional*):
-        What the head says of the N faces; `None`, as are the next two, where there are none.
-    face_log_variance (`torch.Tensor` of shape `(N, P)`, *optional*):
-        How unsure each number of the code is.
-    face_parameters (`torch.Tensor` of shape `(N, P)`, *optional*):
-        The code decoded; `vector_to_parameters` names its groups.
-    """
-
-    loss: Tensor | None = None
-    loss_terms: dict[str, Tensor] | None = None
-    logits: Tensor | None = None
-    face_code: Tensor | None = None
-    face_log_variance: Tensor | None = None
-    face_parameters: Tensor | None = None
-    past_key_values: Any = None
-    hidden_states: tuple[Tensor | None, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
+_NO_DIALOGUE = (
+    "got {} for a checkpoint without the parts for dialogue about faces; build it with a dialogue_hidden_size, "
+    "and train it on such dialogues"
+)
 
 
 @auto_docstring(custom_intro="Weights of FaceGPT: how they are named, kept and loaded.")
@@ -82,7 +63,14 @@ class FaceGPTPreTrainedModel(PreTrainedModel):
     _tied_weights_keys = {}
     # Codes carry fine differences and stay in full precision. The 3DMM says the same of itself, name by name: what is
     # named here as a whole would get its integers turned into float32 too.
-    _keep_in_fp32_modules_strict = ["face_head"]
+    _keep_in_fp32_modules_strict = ["face_head", "face_encoder", "reference_pointer", "edit_head", "flow_head"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """As in every model of the library; what a new face encoder adds is zero."""
+        super()._init_weights(module)
+        if isinstance(module, FaceEncoder):
+            init.zeros_(module.output.weight)
 
     @classmethod
     def is_custom_code(cls) -> bool:
@@ -113,7 +101,14 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         self.vlm: Any = AutoModelForImageTextToText.from_config(config.vlm_config) if vlm is None else vlm
         read_maps_as_tokens(self.vlm)
         self.face_model = MorphableModel(config.face_model_config) if face_model is None else face_model
-        self.face_head = FaceHead(config, config.get_text_config().hidden_size)
+        hidden_size, width = config.get_text_config().hidden_size, config.dialogue_hidden_size
+        self.face_head = FaceHead(config, hidden_size)
+        self.face_encoder = FaceEncoder(config, hidden_size, width) if width else None
+        self.reference_pointer = ReferencePointer(hidden_size, width) if width else None
+        self.edit_head = EditHead(config, hidden_size, width) if width else None
+        self.flow_head = FlowHead(config, hidden_size, width) if width else None
+        # Registered once: a hook that comes later would make a compiled model compile again.
+        self.face_hook = FaceHook(self.vlm.get_input_embeddings()) if width else None
         self.post_init()
 
     @classmethod
@@ -163,7 +158,9 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         config.vlm_config = vlm.config
         model = cls(config, vlm, face_model)
         model.face_model.to(vlm.device)  # pyright: ignore[reportArgumentType]
-        model.face_head.to(vlm.device)
+        for name, part in model.named_children():
+            if name not in ("vlm", "face_model"):
+                part.to(vlm.device)
         return model.train(vlm.training)
 
     @property
@@ -221,6 +218,7 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         generation_config: GenerationConfig | None = None,
         *,
         picture_cameras: Tensor | None = None,
+        given_faces: Tensor | None = None,
         min_faces: int = 0,
         **kwargs: Any,
     ) -> Any:
@@ -231,6 +229,8 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
             generation_config (`GenerationConfig`, *optional*): how to decode.
             picture_cameras (`torch.Tensor` of shape `(B, 3)`, *optional*): for each prompt, focal length and
                 principal point of the picture that its faces are seen in; see `forward`.
+            given_faces (`torch.Tensor` of shape `(M, P)`, *optional*): for each `<FACE>` of the prompts, the
+                parameters of the face it stands for; see `forward`.
             min_faces (`int`): how often every answer must say `<FACE>`; a request for a face sets 1.
             kwargs: of the vision-language model's `generate`, such as `pixel_values`, `num_beams` or `streamer`.
 
@@ -243,7 +243,13 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
                 `picture_cameras` per prompt.
         """
         return generate_answers(
-            self, inputs, generation_config, picture_cameras=picture_cameras, min_faces=min_faces, **kwargs
+            self,
+            inputs,
+            generation_config,
+            picture_cameras=picture_cameras,
+            given_faces=given_faces,
+            min_faces=min_faces,
+            **kwargs,
         )
 
     @can_return_tuple
@@ -256,6 +262,8 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         picture_cameras: Tensor | None = None,
         face_targets: Tensor | None = None,
+        given_faces: Tensor | None = None,
+        face_references: Tensor | None = None,
         face_landmarks: Tensor | None = None,
         face_images: Tensor | None = None,
         pixel_attention_mask: Tensor | None = None,
@@ -278,6 +286,12 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
             Default: (1.2, 0.5, 0.5). One row per `<FACE>`, here and below, else a `ValueError` says so.
         face_targets (`torch.Tensor` of shape `(N, P)`, *optional*):
             True parameters; rows of NaN are not known.
+        given_faces (`torch.Tensor` of shape `(M, P)`, *optional*):
+            For each `<FACE>` of `input_ids`, of questions and answers, the parameters that are added to its embedding;
+            rows of NaN are not known, and nothing is added.
+        face_references (`torch.Tensor` of shape `(N,)`, *optional*):
+            For each decoded face, the number of the `<FACE>` of its row that it refers to and changes, counted from 0
+            in reading order; -1 for a fresh face. Default: all are fresh.
         face_landmarks (`torch.Tensor` of shape `(N, 468, 2)`, *optional*):
             MediaPipe landmarks in units of the picture's side; NaN where not known.
         face_images (`torch.Tensor` of shape `(N, 3, S, S)`, *optional*):
@@ -302,37 +316,63 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         shown = kwargs.pop("output_hidden_states", None)
         shown = self.config.output_hidden_states if shown is None else shown
         following = kwargs.pop("shift_labels", None)
-        outputs = self.vlm(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            logits_to_keep=logits_to_keep,
-            output_hidden_states=True,
-            return_dict=True,
-            **{name: value for name, value in optional.items() if value is not None},
-            **kwargs,
-        )
+        with self.encoding_faces(input_ids, given_faces):
+            outputs = self.vlm(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                logits_to_keep=logits_to_keep,
+                output_hidden_states=True,
+                return_dict=True,
+                **{name: value for name, value in optional.items() if value is not None},
+                **kwargs,
+            )
         result = FaceGPTOutput(
             logits=outputs.logits,
             past_key_values=outputs.past_key_values,
-            hidden_states=_choose_layers(outputs.hidden_states, shown),
+            hidden_states=choose_layers(outputs.hidden_states, shown),
             attentions=outputs.attentions,
         )
         if labels is not None and following is None:
             following = F.pad(labels[:, 1:], (0, 1), value=-100)
-        terms = {} if following is None else {"text": _text_loss(outputs.logits, following, logits_to_keep)}
+        terms = {} if following is None else {"text": text_loss(outputs.logits, following, logits_to_keep)}
         if input_ids is not None and input_ids.shape[1] == outputs.hidden_states[-1].shape[1]:
-            states = self._face_states(outputs.hidden_states[-1], input_ids, labels)
-            targets = FaceTargets(picture_cameras, face_targets, face_landmarks, face_images)
-            self._decode_faces(states, targets.checked(states.shape[0], states), terms, result)
+            faces = find_decoded_faces(
+                outputs.hidden_states[-1],
+                input_ids,
+                labels,
+                self.config.face_token_id,
+                self.face_head.output.weight.device,
+            )
+            targets = FaceTargets(picture_cameras, face_targets, face_landmarks, face_images, face_references)
+            self._decode_faces(faces, input_ids, given_faces, targets, terms, result)
         if terms:
             result.loss = weighted_sum(terms, self.config.loss_weights)
             result.loss_terms = terms
         return result
 
-    def _face_states(self, hidden_states: Tensor, input_ids: Tensor, labels: Tensor | None) -> Tensor:
-        """The states `(N, D)` that predict the `<FACE>` tokens of answers: those one position before them."""
-        is_face = (input_ids if labels is None else labels) == self.config.face_token_id
-        return hidden_states[:, :-1][is_face[:, 1:]]
+    def encode_given_faces(self, input_ids: Tensor | None, given_faces: Tensor) -> FaceOffsets:
+        """What `given_faces` `(M, P)` add to the embeddings of the `<FACE>` tokens of `input_ids` `(B, T)`.
+
+        Raises:
+            ValueError: if this model has no face encoder, there are no ids, or there is not one row per `<FACE>`.
+        """
+        if self.face_encoder is None:
+            raise ValueError(_NO_DIALOGUE.format("given_faces"))
+        if input_ids is None:
+            raise ValueError("got given_faces without input_ids; give the ids, which say where the faces are")
+        places = find_faces(input_ids, self.config.face_token_id)
+        check_given_faces(given_faces, len(places.rows), self.config.face_model_config)
+        device = self.face_encoder.output.weight.device
+        with torch.autocast(device.type, enabled=False):
+            values = self.face_encoder(given_faces.to(device, torch.float32))
+        return FaceOffsets(places, values.to(input_ids.device), input_ids.shape[0])
+
+    def encoding_faces(self, input_ids: Tensor | None, given_faces: Tensor | None) -> AbstractContextManager[None]:
+        """The context in which the vision-language model reads the faces that `<FACE>` tokens stand for, if any."""
+        if given_faces is None:
+            return nullcontext()
+        offsets = self.encode_given_faces(input_ids, given_faces)
+        return cast(FaceHook, self.face_hook).adding(offsets, self.get_input_embeddings())
 
     def decode_states(self, states: Tensor, picture_cameras: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Faces of the states that predict their `<FACE>`.
@@ -353,16 +393,39 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         return code, log_variance, parameters_to_vector(parameters)
 
     def _decode_faces(
-        self, states: Tensor, targets: FaceTargets, terms: dict[str, Tensor], result: FaceGPTOutput
+        self,
+        faces: DecodedFaces,
+        input_ids: Tensor,
+        given_faces: Tensor | None,
+        targets: FaceTargets,
+        terms: dict[str, Tensor],
+        result: FaceGPTOutput,
     ) -> None:
-        code, log_variance, vectors = self.decode_states(states, targets.picture_cameras)
+        targets = targets.checked(len(faces.states), faces.states)
+        code, log_variance, vectors = self.decode_states(faces.states, targets.picture_cameras)
         parameters = vector_to_parameters(vectors, self.face_model.config)
-        with torch.autocast(states.device.type, enabled=False):
-            terms |= face_loss_terms(self.face_model, code, log_variance, parameters, targets, self.config.render_size)
+        touched, supervised = code.sum() + log_variance.sum(), slice(None)
+        with torch.autocast(code.device.type, enabled=False):
+            if self.config.dialogue_hidden_size:
+                has_picture = (input_ids == self.config.image_token_id).any(-1).to(code.device)
+                outcome = supervise_dialogue(self, faces, vectors, given_faces, targets, has_picture)
+                terms |= outcome.terms
+                vectors, result.face_references = outcome.parameters, outcome.references
+                touched, supervised = touched + outcome.touched, outcome.from_picture.nonzero()[:, 0]
+            elif targets.references is not None:
+                raise ValueError(_NO_DIALOGUE.format("face_references"))
+            terms |= face_loss_terms(
+                self.face_model,
+                code[supervised],
+                log_variance[supervised],
+                select_faces(parameters, supervised),
+                targets.select(supervised),
+                self.config.render_size,
+            )
         if "text" in terms:
-            # The head has a gradient in every batch: distributed training waits for it from every process.
-            terms["text"] = terms["text"] + 0.0 * (code.sum() + log_variance.sum())
-        if len(states):
+            # Every head has a gradient in every batch: distributed training waits for it from every process.
+            terms["text"] = terms["text"] + 0.0 * touched
+        if len(faces.states):
             result.face_code, result.face_log_variance, result.face_parameters = code, log_variance, vectors
 
     @torch.no_grad()
@@ -394,20 +457,3 @@ def _give_rows(vlm: Any, tokens: int) -> None:
     vlm.resize_token_embeddings(tokens, mean_resizing=False)
     for layer in (vlm.get_input_embeddings(), vlm.get_output_embeddings()):
         layer.weight[rows:] = layer.weight[:rows].mean(0, dtype=torch.float32)
-
-
-def _text_loss(logits: Tensor, following: Tensor, logits_to_keep: int | Tensor) -> Tensor:
-    """Mean cross-entropy over the tokens that follow each position, `(B, T)`, where they are not -100."""
-    kept = logits_to_keep if isinstance(logits_to_keep, Tensor) else slice(-logits.shape[1], None)
-    wanted = following[:, kept]
-    count = (wanted != -100).sum().clamp(min=1)
-    total = F.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=-100, reduction="sum")
-    return total / count
-
-
-def _choose_layers(states: tuple[Tensor, ...], shown: Any) -> tuple[Tensor | None, ...] | None:
-    """All layers' hidden states, none, or those of the given numbers, as `output_hidden_states` asks."""
-    if isinstance(shown, bool):
-        return states if shown else None
-    kept = {number % len(states) for number in shown}
-    return tuple(state if number in kept else None for number, state in enumerate(states))

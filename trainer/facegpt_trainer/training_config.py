@@ -40,6 +40,10 @@ LOSS_WEIGHTS = {
     "prior_light": 0.01,
     "prior_log_focal": 0.02,
     "light_colour": 0.1,
+    "reference": 0.3,
+    "edit_gates": 0.5,
+    "edit_change": 1.0,
+    "flow": 1.0,
 }
 
 

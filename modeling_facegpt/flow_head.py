@@ -1,0 +1,165 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The flow head: many different faces for one state, where words leave a face open.
+
+Conditional flow matching (Lipman et al. 2023) along straight paths (Liu et al. 2023, "Flow Straight and Fast"), on the
+codes of the face head: between a code and noise at level s lies `(1 - s) code + s noise`, and the head learns the
+velocity `noise - code`. Without its condition now and then, so that sampling can trade diversity for fidelity (Ho &
+Salimans 2022, "Classifier-Free Diffusion Guidance").
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .configuration_facegpt import FaceGPTConfig
+from .face_parameters import parameter_sizes
+
+BLOCKS = 3
+LEVEL_FREQUENCIES = 64
+LONGEST_PERIOD = 10_000.0
+LEVEL_STEPS = 1000  # noise levels are told apart as finely as the scheduler counts them
+UNCONDITIONAL_SHARE = 0.1
+DRAWS_PER_FACE = 4  # noise levels that each face of a batch is trained at
+
+
+class FaceSampling(NamedTuple):
+    """How faces are drawn where words leave them open."""
+
+    generator: torch.Generator | None = None  # of the noise; None: one with seed 0, the same for every call
+    steps: int = 25
+    guidance_scale: float = 1.5  # 1: as trained; above: closer to the words, less different; 0: words do not count
+
+    def checked(self) -> "FaceSampling":
+        """The same; raises `ValueError` where a number makes no sense."""
+        if not isinstance(self.steps, int) or not 1 <= self.steps <= LEVEL_STEPS:
+            raise ValueError(f"got steps={self.steps}; give a whole number from 1 to {LEVEL_STEPS}")
+        if not 0 <= self.guidance_scale < math.inf:
+            raise ValueError(f"got guidance_scale={self.guidance_scale}; give a finite number of at least 0")
+        return self
+
+
+class FlowBlock(nn.Module):
+    """Residual perceptron whose normalisation is set by the condition (Peebles & Xie 2023, "Scalable Diffusion Models
+    with Transformers")."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulation = nn.Linear(width, 3 * width)
+        self.hidden = nn.Linear(width, 2 * width)
+        self.output = nn.Linear(2 * width, width)
+
+    def forward(self, features: Tensor, condition: Tensor) -> Tensor:
+        shift, scale, gate = self.modulation(nn.functional.silu(condition)).chunk(3, dim=-1)
+        modulated = self.norm(features) * (1 + scale) + shift
+        return features + gate * self.output(nn.functional.silu(self.hidden(modulated)))
+
+
+class FlowHead(nn.Module):
+    """The velocity of a noisy code, given the hidden state that predicts its `<FACE>`."""
+
+    def __init__(self, config: FaceGPTConfig, hidden_size: int, width: int):
+        super().__init__()
+        self.code_size = sum(parameter_sizes(config.face_model_config))
+        self.norm = nn.LayerNorm(hidden_size)
+        self.condition = nn.Linear(hidden_size, width)
+        self.no_condition = nn.Embedding(1, width)
+        self.level = nn.Sequential(nn.Linear(2 * LEVEL_FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+        self.input = nn.Linear(self.code_size, width)
+        self.blocks = nn.ModuleList(FlowBlock(width) for _ in range(BLOCKS))
+        self.output_norm = nn.LayerNorm(width)
+        self.output = nn.Linear(width, self.code_size)
+
+    def forward(self, noisy: Tensor, levels: Tensor, states: Tensor, unconditional: Tensor) -> Tensor:
+        """Velocities `(N, P)` from code to noise.
+
+        Args:
+            noisy (`torch.Tensor` of shape `(N, P)`): codes with noise.
+            levels (`torch.Tensor` of shape `(N,)`): how much, in [0, 1]: 0 is a code, 1 is noise.
+            states (`torch.Tensor` of shape `(N, D)`): the states that predict the faces.
+            unconditional (`torch.Tensor` of shape `(N,)`): bool; true where the state is not to count.
+        """
+        wanted = torch.where(unconditional[:, None], self.no_condition.weight, self.condition(self.norm(states)))
+        condition = wanted + self.level(_level_waves(levels))
+        features = self.input(noisy)
+        for block in self.blocks:
+            features = block(features, condition)
+        return self.output(self.output_norm(features))
+
+
+class FlowExample(NamedTuple):
+    """What a flow head is trained on: K codes with noise."""
+
+    noisy: Tensor  # (K, P)
+    levels: Tensor  # (K,)
+    states: Tensor  # (K, D)
+    unconditional: Tensor  # (K,) bool
+
+
+def draw_flow_examples(codes: Tensor, states: Tensor) -> tuple[FlowExample, Tensor]:
+    """Examples for N codes `(N, P)` with their states `(N, D)`, several of each, and their velocities `(K, P)`.
+
+    Noise is drawn from torch's default generator, as dropout is: it is the one that a trainer seeds and keeps.
+    """
+    codes, states = (tensor.repeat_interleave(DRAWS_PER_FACE, 0) for tensor in (codes, states))
+    noise = torch.randn_like(codes)
+    levels = torch.rand_like(codes[:, 0])
+    unconditional = torch.rand_like(levels) < UNCONDITIONAL_SHARE
+    noisy = torch.lerp(codes, noise, levels[:, None])
+    return FlowExample(noisy, levels, states, unconditional), noise - codes
+
+
+def draw_noise(faces: int, code_size: int, generator: torch.Generator) -> Tensor:
+    """Noise `(faces, code_size)`, face by face: the first faces are the same however many are asked for."""
+    rows = [torch.randn(code_size, generator=generator, device=generator.device) for _ in range(faces)]
+    return torch.stack(rows) if rows else torch.zeros(0, code_size, device=generator.device)
+
+
+@torch.no_grad()
+def sample_codes(flow_head: nn.Module, states: Tensor, noise: Tensor, *, steps: int, guidance_scale: float) -> Tensor:
+    """Codes `(N, P)` that noise flows to, by Euler's method.
+
+    Args:
+        flow_head (`FlowHead`): as trained.
+        states (`torch.Tensor` of shape `(N, D)`): the states that predict the faces.
+        noise (`torch.Tensor` of shape `(N, P)`): one row per face, see `draw_noise`.
+        steps (`int`): of the integration.
+        guidance_scale (`float`): how far to go from the velocity without condition to the one with it: 1 is there.
+    """
+    try:  # seconds to load, and not needed before a face is first sampled
+        from diffusers import FlowMatchEulerDiscreteScheduler
+    except ImportError as error:
+        raise ImportError("faces from words need the package diffusers; run `pip install diffusers`") from error
+    scheduler: Any = FlowMatchEulerDiscreteScheduler(num_train_timesteps=LEVEL_STEPS)
+    scheduler.set_timesteps(sigmas=[1 - step / steps for step in range(steps)], device=states.device)
+    codes = noise.to(states)
+    given = torch.zeros(len(states), dtype=torch.bool, device=states.device)
+    for time in scheduler.timesteps:
+        levels = (time / LEVEL_STEPS).expand(len(states))
+        velocity = flow_head(codes, levels, states, given)
+        if guidance_scale != 1:
+            without = flow_head(codes, levels, states, ~given)
+            velocity = without + guidance_scale * (velocity - without)
+        codes = scheduler.step(velocity, time, codes, return_dict=False)[0]
+    return codes
+
+
+def _level_waves(levels: Tensor) -> Tensor:
+    """Sines and cosines `(N, 2 * LEVEL_FREQUENCIES)` of noise levels (Vaswani et al. 2017)."""
+    exponents = torch.arange(LEVEL_FREQUENCIES, device=levels.device, dtype=levels.dtype) / LEVEL_FREQUENCIES
+    angles = LEVEL_STEPS * levels[:, None] * LONGEST_PERIOD**-exponents
+    return torch.cat((angles.sin(), angles.cos()), dim=-1)

@@ -1,0 +1,71 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What the model answers with."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+from transformers.modeling_outputs import ModelOutput
+from transformers.utils.auto_docstring import auto_docstring
+
+
+@auto_docstring(custom_intro="What FaceGPT says: words, and one vector of parameters per `<FACE>`.")
+@dataclass
+class FaceGPTOutput(ModelOutput):
+    r"""
+    loss (`torch.Tensor` of shape `(1,)`, *optional*):
+        Weighted sum of `loss_terms`, when targets are given.
+    loss_terms (`dict[str, torch.Tensor]`, *optional*):
+        Each term by name, unweighted, the mean over faces or words.
+    logits (`torch.Tensor` of shape `(B, T, vocabulary)`):
+        Of the language model.
+    face_code (`torch.Tensor` of shape `(N, P)`, *optional*):
+        What the head says of the N faces; `None`, as are the next two, where there are none.
+    face_log_variance (`torch.Tensor` of shape `(N, P)`, *optional*):
+        How unsure each number of the code is.
+    face_parameters (`torch.Tensor` of shape `(N, P)`, *optional*):
+        The code decoded, or the face referred to with its edits; `vector_to_parameters` names the groups.
+    face_references (`torch.Tensor` of shape `(N,)`, *optional*):
+        Which earlier face of its row each refers to as the model sees it, where `face_references` were given.
+    """
+
+    loss: Tensor | None = None
+    loss_terms: dict[str, Tensor] | None = None
+    logits: Tensor | None = None
+    face_code: Tensor | None = None
+    face_log_variance: Tensor | None = None
+    face_parameters: Tensor | None = None
+    face_references: Tensor | None = None
+    past_key_values: Any = None
+    hidden_states: tuple[Tensor | None, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+def text_loss(logits: Tensor, following: Tensor, logits_to_keep: int | Tensor) -> Tensor:
+    """Mean cross-entropy over the tokens that follow each position, `(B, T)`, where they are not -100."""
+    kept = logits_to_keep if isinstance(logits_to_keep, Tensor) else slice(-logits.shape[1], None)
+    wanted = following[:, kept]
+    count = (wanted != -100).sum().clamp(min=1)
+    total = F.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=-100, reduction="sum")
+    return total / count
+
+
+def choose_layers(states: tuple[Tensor, ...], shown: Any) -> tuple[Tensor | None, ...] | None:
+    """All layers' hidden states, none, or those of the given numbers, as `output_hidden_states` asks."""
+    if isinstance(shown, bool):
+        return states if shown else None
+    kept = {number % len(states) for number in shown}
+    return tuple(state if number in kept else None for number, state in enumerate(states))
