@@ -14,14 +14,18 @@
 """FaceGPT: chat about 3D human faces. Importing this package makes transformers' auto classes know it."""
 
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .answer_generation import FaceGPTGenerateBeamOutput as FaceGPTGenerateBeamOutput
 from .answer_generation import FaceGPTGenerateOutput as FaceGPTGenerateOutput
 from .answer_generation import FaceLogitsProcessor as FaceLogitsProcessor
 from .camera import Camera as Camera
+from .chat_session import ChatSession as ChatSession
 from .configuration_facegpt import FaceGPTConfig as FaceGPTConfig
 from .configuration_facegpt import MorphableModelConfig as MorphableModelConfig
+from .dialogue import Answer as Answer
 from .face_parameters import FaceParameters as FaceParameters
+from .flow_head import FaceSampling as FaceSampling
 from .group_renderer import GroupRender as GroupRender
 from .group_renderer import render_group as render_group
 from .mesh import Mesh as Mesh
@@ -29,6 +33,8 @@ from .modeling_facegpt import FaceGPTForConditionalGeneration as FaceGPTForCondi
 from .morphable_model import MorphableModel as MorphableModel
 from .output_facegpt import FaceGPTOutput as FaceGPTOutput
 from .picture_frame import PictureFrame as PictureFrame
+from .pipeline_facegpt import TASK as FACE_CHAT
+from .pipeline_facegpt import FaceChatPipeline as FaceChatPipeline
 from .processing_facegpt import FaceGPTProcessor as FaceGPTProcessor
 from .reconstruction import Reconstruction as Reconstruction
 from .renderer import RenderOutput as RenderOutput
@@ -43,6 +49,9 @@ AutoConfig.register(FaceGPTConfig.model_type, FaceGPTConfig)
 AutoModel.register(FaceGPTConfig, FaceGPTForConditionalGeneration)
 AutoModelForImageTextToText.register(FaceGPTConfig, FaceGPTForConditionalGeneration)
 AutoProcessor.register(FaceGPTConfig, FaceGPTProcessor)
+PIPELINE_REGISTRY.register_pipeline(
+    FACE_CHAT, FaceChatPipeline, pt_model=AutoModelForImageTextToText, type="multimodal"
+)
 
 # Saving then copies the code beside the weights, so that they load where this package is not installed.
 FaceGPTConfig.register_for_auto_class()

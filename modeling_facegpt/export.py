@@ -29,7 +29,7 @@ from .gltf import scene_to_glb
 from .mesh import vertex_normals
 from .morphable_model import MorphableModel
 from .reconstruction import Reconstruction
-from .result_document import describe_pose
+from .result_document import describe_nodes
 from .shading import linear_to_srgb
 
 MESH_SUFFIXES = (".glb", ".obj", ".ply")
@@ -60,7 +60,7 @@ def encode_mesh(
     licence = f"3D face model {face_model.config.face_model_id}, {face_model.config.licence}"
     if suffix == ".glb":
         names = list(face_model.config.expression_names or [])
-        return scene_to_glb(scene, names, copyright_line=licence, extras=describe_pose(reconstruction))
+        return scene_to_glb(scene, names, copyright_line=licence, extras=describe_nodes(face_model, reconstruction))
     if suffix == ".obj":
         return _scene_to_obj(face_model, scene, licence)
     return _scene_to_ply(scene, licence)

@@ -13,21 +13,18 @@
 # limitations under the License.
 """FaceGPT: any vision-language model, a face head on the states that predict `<FACE>`, and a morphable model."""
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils.auto_docstring import auto_docstring
 from transformers.utils.generic import can_return_tuple
 
-from .answer_generation import generate_answers
 from .configuration_facegpt import FaceGPTConfig
 from .convolutional_vision import read_maps_as_tokens
 from .dialogue_supervision import DecodedFaces, find_decoded_faces, supervise_dialogue
@@ -37,11 +34,12 @@ from .face_head import FaceHead, decode
 from .face_parameters import parameters_to_vector, select_faces, vector_to_parameters
 from .face_supervision import FaceTargets, face_loss_terms, weighted_sum
 from .flow_head import FlowHead
-from .generation_facegpt import reconstruct
+from .generation_mixin import FaceGPTGenerationMixin
 from .morphable_model import MorphableModel
 from .output_facegpt import FaceGPTOutput, choose_layers, text_loss
+from .pipeline_facegpt import CUSTOM_PIPELINES
 from .processing_facegpt import FaceGPTProcessor
-from .reconstruction import Reconstruction
+from .running_faces import RunningFaces
 
 _NO_DIALOGUE = (
     "got {} for a checkpoint without the parts for dialogue about faces; build it with a dialogue_hidden_size, "
@@ -85,7 +83,7 @@ class FaceGPTPreTrainedModel(PreTrainedModel):
     answer is decoded into the parameters of a morphable model.
     """
 )
-class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
+class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedModel):
     def __init__(
         self, config: FaceGPTConfig, vlm: PreTrainedModel | None = None, face_model: MorphableModel | None = None
     ):
@@ -97,6 +95,7 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         """
         super().__init__(config)
         config.vlm_config.tie_word_embeddings = config.tie_word_embeddings
+        config.custom_pipelines = CUSTOM_PIPELINES
         # Of any family, hence of no type.
         self.vlm: Any = AutoModelForImageTextToText.from_config(config.vlm_config) if vlm is None else vlm
         read_maps_as_tokens(self.vlm)
@@ -108,7 +107,7 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         self.edit_head = EditHead(config, hidden_size, width) if width else None
         self.flow_head = FlowHead(config, hidden_size, width) if width else None
         # Registered once: a hook that comes later would make a compiled model compile again.
-        self.face_hook = FaceHook(self.vlm.get_input_embeddings()) if width else None
+        self.face_hook = FaceHook(self.vlm, self.vlm.get_input_embeddings()) if width else None
         self.post_init()
 
     @classmethod
@@ -186,71 +185,6 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
     @auto_docstring(custom_intro="As the vision-language model's.")
     def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> Any:
         return self.vlm.get_image_features(pixel_values, **kwargs, return_dict=True)
-
-    @property
-    def generation_config(self) -> GenerationConfig:
-        """The vision-language model's, which is the one that generates."""
-        return self.vlm.generation_config
-
-    @generation_config.setter
-    def generation_config(self, value: GenerationConfig) -> None:
-        # The base class sets one before there is a model that could keep it.
-        if "vlm" in self._modules:
-            self.vlm.generation_config = value
-
-    def adjust_generation_fn(self, *args: Any, **kwargs: Any) -> None:
-        """As the base class's, which for a checkpoint without `generation_config.json` looks for the ids of special
-        tokens one level too high in `config.json`."""
-        super().adjust_generation_fn(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
-        text_config = self.config.get_text_config()
-        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
-            if getattr(self.generation_config, name) is None:
-                setattr(self.generation_config, name, getattr(text_config, name))
-
-    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> Any:
-        """As the vision-language model's: positions and pictures are its own affair."""
-        return self.vlm.prepare_inputs_for_generation(*args, **kwargs)
-
-    @torch.no_grad()
-    def generate(
-        self,
-        inputs: Tensor | None = None,
-        generation_config: GenerationConfig | None = None,
-        *,
-        picture_cameras: Tensor | None = None,
-        given_faces: Tensor | None = None,
-        min_faces: int = 0,
-        **kwargs: Any,
-    ) -> Any:
-        r"""As `generate` of any model of transformers; with `return_dict_in_generate=True`, faces come back too.
-
-        Args:
-            inputs (`torch.Tensor` of shape `(B, T)`, *optional*): the prompts' ids.
-            generation_config (`GenerationConfig`, *optional*): how to decode.
-            picture_cameras (`torch.Tensor` of shape `(B, 3)`, *optional*): for each prompt, focal length and
-                principal point of the picture that its faces are seen in; see `forward`.
-            given_faces (`torch.Tensor` of shape `(M, P)`, *optional*): for each `<FACE>` of the prompts, the
-                parameters of the face it stands for; see `forward`.
-            min_faces (`int`): how often every answer must say `<FACE>`; a request for a face sets 1.
-            kwargs: of the vision-language model's `generate`, such as `pixel_values`, `num_beams` or `streamer`.
-
-        Returns:
-            `torch.Tensor` of token ids or, with `return_dict_in_generate=True`, `FaceGPTGenerateOutput` or
-            `FaceGPTGenerateBeamOutput` with one row of `face_parameters` for each `<FACE>` in the answers.
-
-        Raises:
-            ValueError: if `min_faces` are more than the answer may have tokens, or there is not one row of
-                `picture_cameras` per prompt.
-        """
-        return generate_answers(
-            self,
-            inputs,
-            generation_config,
-            picture_cameras=picture_cameras,
-            given_faces=given_faces,
-            min_faces=min_faces,
-            **kwargs,
-        )
 
     @can_return_tuple
     @auto_docstring(custom_intro="Words and faces; with targets, also the losses.")
@@ -374,6 +308,12 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         offsets = self.encode_given_faces(input_ids, given_faces)
         return cast(FaceHook, self.face_hook).adding(offsets, self.get_input_embeddings())
 
+    def following(self, faces: RunningFaces) -> AbstractContextManager[None]:
+        """The context in which `faces` are read and told what the vision-language model makes of them."""
+        if faces.offsets is None:
+            return nullcontext()
+        return cast(FaceHook, self.face_hook).adding(faces.offsets, self.get_input_embeddings(), faces.read_states)
+
     def decode_states(self, states: Tensor, picture_cameras: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Faces of the states that predict their `<FACE>`.
 
@@ -427,25 +367,6 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
             terms["text"] = terms["text"] + 0.0 * touched
         if len(faces.states):
             result.face_code, result.face_log_variance, result.face_parameters = code, log_variance, vectors
-
-    @torch.no_grad()
-    def reconstruct(
-        self,
-        images: Sequence[Image.Image],
-        processor: Any = None,
-        *,
-        focals: Sequence[float | None] | None = None,
-        batch_size: int = 8,
-    ) -> list[Reconstruction]:
-        """All faces of each photograph, from left to right; see `generation_facegpt.reconstruct`.
-
-        Args:
-            images (sequence of `PIL.Image.Image`): RGB, upright.
-            processor (`FaceGPTProcessor`, *optional*): default: the one saved beside this model.
-            focals (sequence of `float` or `None`, *optional*): focal lengths in pixels, where known.
-            batch_size (`int`): pictures looked at together.
-        """
-        return reconstruct(self, processor, images, focals=focals, batch_size=batch_size)
 
 
 @torch.no_grad()

@@ -33,14 +33,14 @@ _ANGLE_DECIMALS = 3
 
 @torch.no_grad()
 def describe_reconstruction(
-    face_model: MorphableModel, reconstruction: Reconstruction, *, photo: str, model: str
+    face_model: MorphableModel, reconstruction: Reconstruction, *, photo: str | None, model: str
 ) -> dict:
-    """Everything that is known about the faces of one photograph.
+    """Everything that is known about the faces of one photograph, or of words.
 
     Args:
         face_model (`MorphableModel`): the 3DMM.
         reconstruction (`Reconstruction`): N faces, none is fine.
-        photo (`str`): name of the photograph.
+        photo (`str` or `None`): name of the photograph, where there is one.
         model (`str`): name of the checkpoint.
 
     Returns:
@@ -64,7 +64,7 @@ def describe_reconstruction(
                 zip(config.expression_names or [], _exact(reconstruction.parameters.expression[face]), strict=True)
             ),
             "parameters": _by_name(reconstruction.parameters, face),
-            "standard_deviations": _by_name(reconstruction.standard_deviation, face),
+            "standard_deviations": _by_name(reconstruction.standard_deviation, face),  # null where not known
             "model": model,
             "face_model": config.face_model_id,
         }
@@ -82,7 +82,7 @@ def describe_reconstruction(
 
 @torch.no_grad()
 def describe_pose(reconstruction: Reconstruction) -> list[dict]:
-    """Head pose and camera of each face: a short record for the node of a scene file, too."""
+    """Head pose and camera of each face."""
     parameters = reconstruction.parameters
     angles = torch.stack(matrix_to_yaw_pitch_roll(rotation_6d_to_matrix(parameters.rotation)), dim=-1)
     degrees = angles * (180 / math.pi)
@@ -101,7 +101,21 @@ def describe_pose(reconstruction: Reconstruction) -> list[dict]:
     ]
 
 
-def _by_name(parameters: FaceParameters, face: int) -> dict[str, list[float]]:
+def describe_nodes(face_model: MorphableModel, reconstruction: Reconstruction) -> list[dict]:
+    """What the node of each face in a scene file says of it: pose, camera, and the parameters to read it back from."""
+    return [
+        {
+            **pose,
+            "parameters": _by_name(reconstruction.parameters, face),
+            "face_model": face_model.config.face_model_id,
+        }
+        for face, pose in enumerate(describe_pose(reconstruction))
+    ]
+
+
+def _by_name(parameters: FaceParameters | None, face: int) -> dict[str, list[float]] | None:
+    if parameters is None:
+        return None
     return {
         name: _exact(numbers) for name, numbers in select_faces(parameters, slice(face, face + 1))._asdict().items()
     }

@@ -23,7 +23,7 @@ from torch import Tensor
 from .face_parameters import select_faces
 from .morphable_model import MorphableModel
 from .reconstruction import Reconstruction, face_boxes, landmarks_in_photo
-from .visualization import Window, draw_in_studio, draw_overlay
+from .visualization import Window, draw_as_seen, draw_in_studio, draw_overlay
 
 _HEIGHT = 512  # pixels of a panel
 _WIDEST = 1.5  # times the height, for the photograph
@@ -61,6 +61,26 @@ def result_sheet(image: Image.Image, face_model: MorphableModel, reconstruction:
     columns = [_join(pairs[start : start + _ROWS], across=False) for start in range(0, count, _ROWS)]
     captions = ["photograph", "reconstruction", "neutral and turned", *[""] * (len(columns) - 1)]
     return _lay_out([photograph, overlay, *columns], captions)
+
+
+def faces_sheet(face_model: MorphableModel, faces: Reconstruction) -> Image.Image:
+    """Faces that no photograph shows, numbered, one below the other in columns: as their camera sees them, and turned.
+
+    Args:
+        face_model (`MorphableModel`): the 3DMM.
+        faces (`Reconstruction`): at least one face.
+    """
+    count = len(faces.probability)
+    side = _HEIGHT // 2
+    rows = []
+    for face in range(count):
+        turned = draw_in_studio(face_model, select_faces(faces.parameters, slice(face, face + 1)), side, yaw=_TURN)
+        rows.append(_join([draw_as_seen(face_model, faces, face, side), turned], across=True))
+        _write(rows[-1], (_GAP, _GAP), str(face + 1))
+    columns = max(1, round(math.sqrt(count / 2)))
+    height = math.ceil(count / columns)
+    stacks = [_join(rows[start : start + height], across=False) for start in range(0, count, height)]
+    return _lay_out(stacks, ["as seen, and turned"] * len(stacks))
 
 
 def _views(

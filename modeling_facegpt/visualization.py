@@ -98,8 +98,34 @@ def draw_in_studio(
     like = mesh.vertices
     camera = Camera(like.new_tensor([_LENS * fine]), like.new_tensor([[fine / 2, fine / 2]]))
     render = render_mesh(mesh, _posed_for_studio(mesh, parameters, yaw), camera, (fine, fine))
-    wall = torch.linspace(*_WALL, fine).to(like)[:, None]
-    return _to_image(render.mask * render.image + (1 - render.mask) * wall).reduce(_SUPERSAMPLING)
+    return _to_image(render.mask * render.image + (1 - render.mask) * _wall(fine, like)).reduce(_SUPERSAMPLING)
+
+
+@torch.no_grad()
+def draw_as_seen(face_model: MorphableModel, reconstruction: Reconstruction, face: int, side: int) -> Image.Image:
+    """One face in its own pose, light and camera, before a plain wall: as a photograph would show it.
+
+    Args:
+        face_model (`MorphableModel`): the 3DMM.
+        reconstruction (`Reconstruction`): the faces; of the photograph, the square in its middle is drawn.
+        face (`int`): which of them.
+        side (`int`): of the picture, pixels.
+    """
+    chosen = slice(face, face + 1)
+    parameters = select_faces(reconstruction.parameters, chosen)
+    fine = side * _SUPERSAMPLING
+    width, height = reconstruction.size
+    scale = fine / max(width, height)
+    offset = ((fine - width * scale) / 2, (fine - height * scale) / 2)
+    affine = parameters.identity.new_tensor([[scale, *offset]])
+    camera = crop_camera(Camera(*(group[chosen] for group in reconstruction.camera)), affine)
+    render = render_mesh(face_model(parameters), parameters, camera, (fine, fine))
+    return _to_image(render.mask * render.image + (1 - render.mask) * _wall(fine, render.image)).reduce(_SUPERSAMPLING)
+
+
+def _wall(side: int, like: Tensor) -> Tensor:
+    """Grey that darkens towards the floor, `(side, 1)`."""
+    return torch.linspace(*_WALL, side).to(like)[:, None]
 
 
 def _posed_for_studio(mesh: Mesh, parameters: FaceParameters, yaw: float) -> FaceParameters:

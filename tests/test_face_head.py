@@ -17,8 +17,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from modeling_facegpt import FaceParameters, MorphableModelConfig
-from modeling_facegpt.face_head import HEAD_SIZE, TYPICAL_APPARENT_SIZE, decode, encode, parameter_standard_deviation
+from modeling_facegpt import FaceGPTConfig, FaceParameters, MorphableModelConfig
+from modeling_facegpt.face_head import (
+    HEAD_SIZE,
+    TYPICAL_APPARENT_SIZE,
+    FaceHead,
+    decode,
+    encode,
+    parameter_standard_deviation,
+)
 from modeling_facegpt.face_parameters import parameter_sizes, parameters_to_vector, vector_to_parameters
 from modeling_facegpt.rotations import matrix_to_yaw_pitch_roll, rotation_6d_to_matrix
 
@@ -95,3 +102,25 @@ def test_standard_deviations_are_those_of_sampled_codes(
     torch.testing.assert_close(
         said.translation[:, :2], decoded.translation[:, :2].std(0, keepdim=True), rtol=0.15, atol=0
     )
+    for name in ("translation", "rotation"):
+        measured = getattr(decoded, name).std(0, keepdim=True)
+        # Of a rotation, what is of second order shows where the first is zero.
+        torch.testing.assert_close(getattr(said, name), measured, rtol=0.05, atol=3e-4)
+
+
+def test_calibration_is_added_to_the_log_variance():
+    config = FaceGPTConfig(face_head_hidden_size=8)
+    head = FaceHead(config, 16)
+    states = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
+    code, log_variance = head(states)
+    offset = torch.linspace(-1, 1, head.code_size)
+    head.calibrate(offset.tolist())
+    calibrated = head(states)
+    assert torch.equal(calibrated[0], code)
+    torch.testing.assert_close(calibrated[1], log_variance + offset)
+    config.log_variance_offset = offset.tolist()
+    again = FaceHead(config, 16)
+    again.load_state_dict(head.state_dict())
+    torch.testing.assert_close(again(states)[1], calibrated[1])
+    with pytest.raises(ValueError, match="3 numbers for codes of"):
+        head.calibrate([0.0] * 3)

@@ -181,6 +181,7 @@ def test_reconstruct_sorts_faces_and_gives_each_once(
         assert 1 <= faces <= eager_facegpt.config.max_faces
         landmarks = landmarks_in_photo(eager_facegpt.face_model, result.parameters, result.camera)
         assert distinct_faces(face_boxes(landmarks), result.probability).all()
+        assert result.standard_deviation is not None
         assert all(group.shape[0] == faces for group in (*result.parameters, *result.standard_deviation))
         assert all(group.isfinite().all() for group in (*result.parameters, *result.standard_deviation))
         across = result.parameters.translation[:, 0] / result.parameters.translation[:, 2]

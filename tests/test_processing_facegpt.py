@@ -27,6 +27,7 @@ from transformers import AutoProcessor, AutoTokenizer, LlavaProcessor
 from modeling_facegpt import FaceGPTProcessor
 from modeling_facegpt.picture_frame import tensor_to_image
 
+QUESTION = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Hello."}]}]
 ANSWER = {"role": "assistant", "content": [{"type": "text", "text": "<FACE><FACE>"}]}
 
 
@@ -85,6 +86,26 @@ def test_pictures_give_what_images_give(processor: FaceGPTProcessor, pictures: t
 def test_pictures_of_another_size_go_through_the_wrapped_processor(processor: FaceGPTProcessor):
     inputs = processor(pictures=torch.rand(1, 3, 60, 60), messages=processor.reconstruct_messages())
     assert inputs["pixel_values"].shape == (1, 3, 112, 112)
+
+
+@pytest.mark.parametrize("key", ["image", "path", "url"])
+def test_the_chat_template_frames_photographs_as_reconstruction_does(
+    processor: FaceGPTProcessor, tmp_path: Path, key: str
+):
+    photograph = Image.effect_noise((200, 120), 60).convert("RGB")
+    photograph.save(tmp_path / "photo.png")
+    source = photograph if key == "image" else str(tmp_path / "photo.png")
+    asked = [{"role": "user", "content": [{"type": "image", key: source}, {"type": "text", "text": "Hello."}]}]
+    settings = {"tokenize": True, "return_dict": True, "return_tensors": "pt", "add_generation_prompt": True}
+    inputs = processor.apply_chat_template(asked, **settings)
+    framed = processor(pictures=processor.frame_photograph(photograph).picture[None], messages=QUESTION)
+    assert torch.equal(inputs["input_ids"], framed["input_ids"])
+    torch.testing.assert_close(inputs["pixel_values"], framed["pixel_values"], rtol=0, atol=5e-3)
+    assert asked[0]["content"][0][key] is source
+    batch = processor.apply_chat_template([asked, asked], **settings)
+    assert batch["input_ids"].shape[0] == batch["pixel_values"].shape[0] == 2
+    words = [{"role": "user", "content": "Hello."}]
+    assert "pixel_values" not in processor.apply_chat_template(words, **settings)
 
 
 def test_rows_are_padded_on_the_left_and_begin_once(processor: FaceGPTProcessor, pictures: torch.Tensor):
@@ -156,6 +177,10 @@ def test_face_token_is_added_where_it_is_missing(processor: FaceGPTProcessor, tm
         ({"pictures": torch.rand(1, 3, 112, 112), "text": "<image><image>"}, "one .* picture per image token"),
         ({"pictures": torch.rand(3, 112, 112), "text": "<image>"}, "one .* picture per image token"),
         ({"pictures": torch.rand(1, 3, 112, 112)}, "one .* picture per image token"),
+        ({"pictures": torch.full((1, 3, 112, 112), torch.nan), "text": "<image>"}, "not finite"),
+        ({"images": [Image.new("RGB", (9, 9))] * 2, "messages": QUESTION}, "got 2 images for 1 places"),
+        ({"images": [], "messages": QUESTION}, "got 0 images for 1 places"),
+        ({"images": Image.new("RGB", (9, 9)), "messages": [{"role": "user", "content": "Hello"}]}, "1 images for 0"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(processor: FaceGPTProcessor, arguments: dict, message: str):

@@ -25,7 +25,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from .chat_command import chat
 from .evaluation_commands import app as evaluation
+from .generate_command import generate
+from .uncertainty_commands import calibrate
 
 if TYPE_CHECKING:
     from .photograph_tasks import Outcome
@@ -40,6 +43,9 @@ app = typer.Typer(
 )
 
 app.add_typer(evaluation)
+app.command()(chat)
+app.command()(generate)
+app.command()(calibrate)
 
 _FAILED = 1
 _INTERRUPTED = 130
@@ -95,6 +101,10 @@ def reconstruct(
             "--output", "-o", help="A .glb, .obj or .ply file for one photograph, or a directory (made if missing)."
         ),
     ] = ".",
+    face: Annotated[
+        str | None,
+        typer.Option("--face", help='Only the faces that these words name, such as "the one on the left".'),
+    ] = None,
     neutral: Annotated[
         bool, typer.Option("--neutral", help="Write the mesh without expression and head pose, as benchmarks want it.")
     ] = False,
@@ -127,11 +137,12 @@ def reconstruct(
         outcomes = run_tasks(
             tasks,
             lambda: load_checkpoint(model, device),
+            reference=face,
             neutral=neutral,
             batch_size=batch_size,
             done=lambda outcome: progress.advance(bar),
         )
-    _report(outcomes)
+    _report(outcomes, "face" if face is None else f"face that is {face!r}")
 
 
 @app.command("convert-3dmm")
@@ -171,29 +182,29 @@ def doctor() -> None:
     Console().print(table, markup=False)
 
 
-def _report(outcomes: "list[Outcome]") -> None:
+def _report(outcomes: "list[Outcome]", wanted: str) -> None:
     """Say what was done; end with a non-zero exit code unless all could be done and there is a face."""
     problems = [outcome for outcome in outcomes if outcome.problem]
     good = [outcome for outcome in outcomes if not outcome.problem]
     faces = sum(outcome.faces for outcome in good)
     empty = [outcome for outcome in good if not outcome.faces]
     if len(outcomes) == 1:
-        _report_one(outcomes[0])
+        _report_one(outcomes[0], wanted)
     else:
         typer.echo(f"{_count(len(good), 'photograph')}, {_count(faces, 'face')} -> {outcomes[0].task.mesh.parent}")
         for outcome in empty:
-            typer.echo(f"no face found in {outcome.task.photograph}", err=True)
+            typer.echo(f"no {wanted} found in {outcome.task.photograph}", err=True)
         _list_problems(problems)
     if problems or not faces:
         raise typer.Exit(_FAILED)
 
 
-def _report_one(outcome: "Outcome") -> None:
+def _report_one(outcome: "Outcome", wanted: str) -> None:
     task = outcome.task
     if outcome.problem:
         typer.echo(f"facegpt: {outcome.problem}", err=True)
     elif not outcome.faces:
-        typer.echo(f"facegpt: no face found in {task.photograph} ({task.document} says so)", err=True)
+        typer.echo(f"facegpt: no {wanted} found in {task.photograph} ({task.document} says so)", err=True)
     else:
         typer.echo(f"{_count(outcome.faces, 'face')} in {task.photograph}")
         typer.echo(f"  mesh     {task.mesh}\n  numbers  {task.document}\n  picture  {task.sheet}")

@@ -101,6 +101,7 @@ def run_tasks(
     tasks: Sequence[Task],
     load: Callable[[], Checkpoint],
     *,
+    reference: str | None = None,
     neutral: bool = False,
     batch_size: int = 8,
     done: Callable[[Outcome], None] = lambda outcome: None,
@@ -110,6 +111,7 @@ def run_tasks(
     Args:
         tasks (sequence of `Task`): what to do.
         load (`Callable`): gives the checkpoint; only called if there is a photograph to look at.
+        reference (`str`, *optional*): words that name the faces that are wanted; default: all.
         neutral (`bool`): write meshes without expression and pose.
         batch_size (`int`): photographs looked at together.
         done (`Callable`): told of each outcome as soon as it is known.
@@ -123,7 +125,7 @@ def run_tasks(
 
     for batch in _read_in_batches(tasks, batch_size, finish):
         checkpoint = checkpoint or load()
-        for (task, photograph), seen in zip(batch, _look(checkpoint, batch), strict=True):
+        for (task, photograph), seen in zip(batch, _look(checkpoint, batch, reference), strict=True):
             if isinstance(seen, Exception):
                 finish(Outcome(task, 0, f"{photograph.name} cannot be reconstructed ({seen})"))
             else:
@@ -187,7 +189,9 @@ def _read_in_batches(
         yield batch
 
 
-def _look(checkpoint: Checkpoint, batch: Sequence[tuple[Task, Photograph]]) -> list[Reconstruction | Exception]:
+def _look(
+    checkpoint: Checkpoint, batch: Sequence[tuple[Task, Photograph]], reference: str | None
+) -> list[Reconstruction | Exception]:
     """One result per photograph; where a batch fails, its photographs are tried one by one."""
     photographs = [photograph for _, photograph in batch]
     try:
@@ -196,13 +200,14 @@ def _look(checkpoint: Checkpoint, batch: Sequence[tuple[Task, Photograph]]) -> l
                 [photograph.image for photograph in photographs],
                 checkpoint.processor,
                 focals=[photograph.focal for photograph in photographs],
+                **({} if reference is None else {"reference": reference}),
                 batch_size=len(batch),
             )
         )
     except (RuntimeError, ValueError) as error:
         if len(batch) == 1:
             return [error]
-        return [seen for item in batch for seen in _look(checkpoint, [item])]
+        return [seen for item in batch for seen in _look(checkpoint, [item], reference)]
 
 
 def _write_results(
@@ -216,7 +221,7 @@ def _write_results(
         files = {task.document: encode_document(document)}
         if faces:
             files[task.mesh] = encode_mesh(face_model, reconstruction, task.mesh.suffix.lower(), neutral=neutral)
-            files[task.sheet] = _encode_png(result_sheet(photograph.image, face_model, reconstruction))
+            files[task.sheet] = encode_png(result_sheet(photograph.image, face_model, reconstruction))
         write_files(files)
     except ValueError as error:
         return Outcome(task, faces, f"{photograph.name}: {error}")
@@ -225,7 +230,8 @@ def _write_results(
     return Outcome(task, faces, None)
 
 
-def _encode_png(image: Image.Image) -> bytes:
+def encode_png(image: Image.Image) -> bytes:
+    """An image as the content of a PNG file."""
     content = io.BytesIO()
     image.save(content, "PNG")
     return content.getvalue()

@@ -113,8 +113,8 @@ def evaluate_renders(
     ours, means, landmarks, angles = [], [], [], []
     found: list[FaceParameters] = []
     wanted: list[FaceParameters] = []
-    for batch in _batches(engine, pictures, faces=1):
-        images = _to_images(batch)
+    for batch in held_out_batches(engine, pictures, faces=1):
+        images = to_images(batch)
         true = vector_to_parameters(batch.face_targets, model.face_model.config)
         target = model.face_model(true).vertices[:, face]
         side = float(engine.side)
@@ -151,7 +151,7 @@ def evaluate_presence(
     """How often no face is found where there is none: in held-out drawn pictures and, with `data`, in the lowest part
     of portraits (clothes, hands, backgrounds)."""
     engine = DataEngine(model.face_model, model.config.render_size, HELD_OUT_SEED + 1)
-    drawn = [image for batch in _batches(engine, pictures, faces=0) for image in _to_images(batch)]
+    drawn = [image for batch in held_out_batches(engine, pictures, faces=0) for image in to_images(batch)]
     results = {"drawn pictures without a face": float(pictures)}
     results["none found, % of them"] = _share_without_face(model, processor, drawn)
     if data is not None:
@@ -258,7 +258,7 @@ def _aligned_error(points: Tensor, target: Tensor) -> float:
     return float((scale * points @ rotation.T + translation - target).norm(dim=-1).mean())
 
 
-def _batches(engine: DataEngine, pictures: int, *, faces: int) -> Iterator[PictureBatch]:
+def held_out_batches(engine: DataEngine, pictures: int, *, faces: int) -> Iterator[PictureBatch]:
     """Whole photographs with `faces` faces each."""
     for start in range(0, pictures, BATCH):
         count = min(BATCH, pictures - start)
@@ -266,6 +266,6 @@ def _batches(engine: DataEngine, pictures: int, *, faces: int) -> Iterator[Pictu
         yield engine.compose(generator, torch.zeros(count, dtype=torch.bool), torch.full((count,), faces))
 
 
-def _to_images(batch: PictureBatch) -> list[Image.Image]:
+def to_images(batch: PictureBatch) -> list[Image.Image]:
     pixels = (255 * batch.pictures).round().byte().permute(0, 2, 3, 1).numpy()
     return [Image.fromarray(picture) for picture in pixels]

@@ -1,0 +1,281 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""`facegpt chat`: talk about faces in the terminal. Every turn that makes or changes a face writes it as a GLB."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from modeling_facegpt.chat_session import ChatSession
+    from modeling_facegpt.dialogue import Answer
+    from modeling_facegpt.photograph import Photograph
+    from modeling_facegpt.reconstruction import Reconstruction
+
+    from .checkpoints import Checkpoint
+
+_PROMPT = "you> "
+_FACE = "<FACE>"
+_HELP = """\
+Say what you like, or one of these:
+  /show         write a picture of the present faces
+  /save NAME    write them as NAME.glb, NAME.json and NAME.png
+  /undo         go back to before the last words; the faces are exactly those of then
+  /photo PATH   talk about another photograph
+  /help         this
+  /quit         leave"""
+
+
+class _LeaveError(Exception):
+    """The person has had enough."""
+
+
+def chat(
+    photo: Annotated[Path | None, typer.Argument(help="Photograph to talk about.", show_default=False)] = None,
+    face: Annotated[
+        Path | None, typer.Option(help="Faces to talk about: a .json or .glb that FaceGPT wrote.", show_default=False)
+    ] = None,
+    message: Annotated[
+        list[str] | None, typer.Option("--message", "-m", help="Say this and leave; may be given several times.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the faces (made if missing).")] = Path(
+        "chat"
+    ),
+    model: Annotated[
+        str, typer.Option(help="Checkpoint: a name, a directory, or owner/name on the Hub.")
+    ] = "facegpt-nano",
+    device: Annotated[str, typer.Option(help="Where the model runs, such as cpu or cuda.")] = "cpu",
+) -> None:
+    """Talk about faces: ask, refer, make, edit, undo.
+
+    Words are read line by line from the terminal, or from a pipe. Each turn that makes or changes a face writes it as
+    a GLB into the output directory. With `--message` the exit code is 1 if something said was refused.
+    """
+    from transformers.utils import logging
+
+    from modeling_facegpt.chat_session import ChatSession
+    from modeling_facegpt.photograph import read_photograph
+    from modeling_facegpt.result_reader import read_result
+
+    from .checkpoints import load_checkpoint
+
+    logging.disable_progress_bar()
+    if photo is not None and face is not None:
+        raise ValueError("got a photograph and a file of faces, wanted one to talk about; give one of them, not both")
+    photograph = None if photo is None else read_photograph(photo)
+    checkpoint = load_checkpoint(model, device)
+    faces = None if face is None else read_result(face, checkpoint.model.face_model)
+    session = ChatSession(
+        checkpoint.model,
+        checkpoint.processor,
+        photograph=photograph and photograph.image,
+        focal=photograph and photograph.focal,
+        faces=faces,
+    )
+    terminal = ChatTerminal(checkpoint, session, output, photograph)
+    if message:
+        refused = [words for words in message if not terminal.turn(words)]
+        raise typer.Exit(1 if refused else 0)
+    terminal.run()
+
+
+class ChatTerminal:
+    """Reads words, shows answers, writes faces.
+
+    Args:
+        checkpoint (`Checkpoint`): who answers.
+        session (`ChatSession`): of that checkpoint.
+        output (`Path`): directory of the files.
+        photograph (`Photograph`, *optional*): that the session is about.
+    """
+
+    def __init__(
+        self, checkpoint: "Checkpoint", session: "ChatSession", output: Path, photograph: "Photograph | None" = None
+    ):
+        self.checkpoint, self.session, self.output = checkpoint, session, output
+        self.photographs = [photograph] * len(session.states)  # one per state of the session
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.commands = {
+            "/show": self.show,
+            "/save": self.save,
+            "/undo": self.undo,
+            "/photo": self.look,
+            "/help": self.help,
+            "/quit": self.leave,
+        }
+
+    def run(self) -> None:
+        """Talk until the person leaves or there is nothing more to read."""
+        interactive = sys.stdin.isatty()
+        if interactive:
+            self._say("Ask about the faces, make one, change it. /help tells more, /quit leaves.")
+        try:
+            for words in self._lines(interactive):
+                self.turn(words)
+        except _LeaveError:
+            return
+
+    def turn(self, words: str) -> bool:
+        """Do one command or have one thing answered -> whether it could be done."""
+        name, _, argument = words.strip().partition(" ")
+        try:
+            if name in self.commands:
+                self.commands[name](argument.strip())
+            elif name.startswith("/"):
+                raise ValueError(f"there is no command {name}; /help lists them")
+            else:
+                self.answer(words)
+        except (ValueError, OSError) as error:
+            typer.echo(f"facegpt: {' '.join(str(error).split())}", err=True)
+            return False
+        except KeyboardInterrupt:
+            typer.echo("\nfacegpt: stopped; the chat is where it was", err=True)
+            return False
+        return True
+
+    def answer(self, words: str) -> None:
+        """Have words answered, show the answer as it comes, and write its faces."""
+        shown = _NumberedFaces()
+        answer = self.session.say(words, on_words=lambda part: self._say(shown.write(part), end=""))
+        self.photographs.append(self.photographs[-1])
+        self._say("" if answer.text else _nothing_said(answer))
+        if answer.references:
+            path = self._free_path("turn-{:02d}.glb")
+            self._write({path: self._mesh()})
+            self._say(f"  -> {path}")
+
+    def show(self, _: str) -> None:
+        """Write a picture of the present faces."""
+        path = self._free_path("show-{:02d}.png")
+        self._write({path: self._picture()})
+        self._say(f"  -> {path}")
+
+    def save(self, name: str) -> None:
+        """Write the present faces as GLB, JSON and PNG under a name."""
+        if not name or Path(name).name != name:
+            raise ValueError(f"got the name {name!r} to save by, wanted a plain one; write /save NAME")
+        stem = self.output / name.removesuffix(".glb")
+        mesh, document, picture = (stem.with_name(stem.name + end) for end in (".glb", ".json", ".png"))
+        self._write({mesh: self._mesh(), document: self._document(), picture: self._picture()})
+        self._say(f"  -> {mesh}, {document}, {picture}")
+
+    def undo(self, _: str) -> None:
+        """Go back by one turn or photograph."""
+        self.session.undo()
+        self.photographs.pop()
+        faces = self.session.faces
+        self._say("undone; " + ("there is no face now" if faces is None else _count_faces(len(faces.probability))))
+
+    def look(self, path: str) -> None:
+        """Talk about another photograph."""
+        from modeling_facegpt.photograph import read_photograph
+
+        if not path:
+            raise ValueError("got no photograph; write /photo PATH")
+        photograph = read_photograph(Path(path).expanduser())
+        self.session.look(photograph.image, photograph.focal)
+        self.photographs.append(photograph)
+        self._say(f"looking at {photograph.name}")
+
+    def help(self, _: str) -> None:
+        """List the commands."""
+        self._say(_HELP)
+
+    def leave(self, _: str) -> None:
+        """End the chat."""
+        raise _LeaveError
+
+    def _lines(self, interactive: bool) -> Iterator[str]:
+        while True:
+            if interactive:
+                self._say(_PROMPT, end="")
+                sys.stdout.flush()
+            line = sys.stdin.readline()
+            if not line:
+                return
+            if line.strip():
+                yield line.strip()
+
+    def _say(self, words: str, end: str = "\n") -> None:
+        self.console.print(words, end=end, markup=False)
+
+    def _mesh(self) -> bytes:
+        from modeling_facegpt.export import encode_mesh
+
+        return encode_mesh(self.checkpoint.model.face_model, self._present(), ".glb")
+
+    def _document(self) -> bytes:
+        from modeling_facegpt.export import encode_document
+        from modeling_facegpt.result_document import describe_reconstruction
+
+        photograph = self.photographs[-1]
+        name = None if photograph is None else photograph.name
+        face_model = self.checkpoint.model.face_model
+        document = describe_reconstruction(face_model, self._present(), photo=name, model=self.checkpoint.name)
+        return encode_document(document)
+
+    def _picture(self) -> bytes:
+        from modeling_facegpt.result_sheet import faces_sheet, result_sheet
+
+        from .photograph_tasks import encode_png
+
+        photograph, face_model = self.photographs[-1], self.checkpoint.model.face_model
+        if photograph is None:
+            return encode_png(faces_sheet(face_model, self._present()))
+        return encode_png(result_sheet(photograph.image, face_model, self._present()))
+
+    def _present(self) -> "Reconstruction":
+        if self.session.faces is None:
+            raise ValueError("there is no face yet; ask for one first")
+        return self.session.faces
+
+    def _free_path(self, pattern: str) -> Path:
+        """The first name of the pattern that no file has: chats do not write over each other."""
+        number = 1
+        while (self.output / pattern.format(number)).exists():
+            number += 1
+        return self.output / pattern.format(number)
+
+    def _write(self, files: dict[Path, bytes]) -> None:
+        from modeling_facegpt.export import write_files
+
+        self.output.mkdir(parents=True, exist_ok=True)
+        write_files(files)
+
+
+class _NumberedFaces:
+    """Writes the faces of an answer as people read them: (face 1), (face 2)."""
+
+    def __init__(self):
+        self.count = 0
+
+    def write(self, words: str) -> str:
+        parts = words.split(_FACE)
+        text = parts[0]
+        for part in parts[1:]:
+            self.count += 1
+            text += f"(face {self.count}){part}"
+        return text
+
+
+def _nothing_said(answer: "Answer") -> str:
+    return "(no words, and no face)" if not answer.references else ""
+
+
+def _count_faces(count: int) -> str:
+    return "there is 1 face" if count == 1 else f"there are {count} faces"

@@ -1,0 +1,127 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""`facegpt generate`: 3D faces from words, several different ones for one prompt."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from modeling_facegpt.reconstruction import Reconstruction
+
+    from .checkpoints import Checkpoint
+
+_DECLINED = 1
+_SHEET = "sheet.png"
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help='What the faces are like, such as "an old man, laughing".')],
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=100, help="How many different faces.")] = 4,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the faces (made if missing).")] = Path(
+        "faces"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same faces.")] = 0,
+    guidance_scale: Annotated[
+        float, typer.Option(min=0.0, help="Higher: closer to the words; lower: more different from each other.")
+    ] = 1.5,
+    model: Annotated[
+        str, typer.Option(help="Checkpoint: a name, a directory, or owner/name on the Hub.")
+    ] = "facegpt-nano",
+    device: Annotated[str, typer.Option(help="Where the model runs, such as cpu or cuda.")] = "cpu",
+) -> None:
+    """3D faces from words.
+
+    Writes for each face a GLB, a JSON with all numbers, and a PNG, and one sheet that shows them all. What the model
+    declines or does not understand is said in its own words, and the exit code is then 1.
+    """
+    from transformers.utils import logging
+
+    from modeling_facegpt.dialogue import place_imagined
+
+    from .checkpoints import load_checkpoint
+
+    logging.disable_progress_bar()
+    checkpoint = load_checkpoint(model, device)
+    drawn = checkpoint.model.imagine(
+        _checked(prompt, checkpoint), checkpoint.processor, count=count, guidance_scale=guidance_scale, seed=seed
+    )
+    if objection := _object(prompt, checkpoint):
+        typer.echo(f"facegpt: {objection}", err=True)
+        raise typer.Exit(_DECLINED)
+    meshes = write_faces(checkpoint, place_imagined(drawn), output)
+    typer.echo(f"{count} {'face' if count == 1 else 'faces'} of {prompt!r}")
+    for mesh in meshes:
+        typer.echo(f"  mesh     {mesh}")
+    typer.echo(f"  sheet    {output / _SHEET}")
+
+
+def write_faces(checkpoint: "Checkpoint", faces: "Reconstruction", output: Path) -> list[Path]:
+    """Write `face-1.glb`, `face-1.json`, `face-1.png` and so on, and the sheet of all -> the meshes.
+
+    Args:
+        checkpoint (`Checkpoint`): that made the faces.
+        faces (`Reconstruction`): at least one face.
+        output (`Path`): directory, made if missing.
+    """
+    from modeling_facegpt.export import encode_document, encode_mesh, write_files
+    from modeling_facegpt.result_document import describe_reconstruction
+    from modeling_facegpt.result_sheet import faces_sheet
+
+    from .photograph_tasks import encode_png
+
+    face_model = checkpoint.model.face_model
+    output.mkdir(parents=True, exist_ok=True)
+    meshes = [output / f"face-{number + 1}.glb" for number in range(len(faces.probability))]
+    files = {output / _SHEET: encode_png(faces_sheet(face_model, faces))}
+    for number, mesh in enumerate(meshes):
+        alone = _choose_face(faces, number)
+        document = describe_reconstruction(face_model, alone, photo=None, model=checkpoint.name)
+        files[mesh] = encode_mesh(face_model, alone, ".glb")
+        files[mesh.with_suffix(".json")] = encode_document(document)
+        files[mesh.with_suffix(".png")] = encode_png(faces_sheet(face_model, alone))
+    write_files(files)
+    return meshes
+
+
+def _checked(prompt: str, checkpoint: "Checkpoint") -> str:
+    """The prompt, if the model can read it."""
+    from modeling_facegpt.prompt_checks import check_length, check_words
+
+    words = check_words(prompt, checkpoint.processor.tokenizer)
+    inputs = checkpoint.processor.tokenizer([words], return_tensors="pt")
+    check_length(inputs["input_ids"], checkpoint.model.config.get_text_config(), 1)
+    return words
+
+
+def _object(prompt: str, checkpoint: "Checkpoint") -> str | None:
+    """What the model says in place of a face: that it knows no such word, or that it makes nobody's likeness."""
+    from modeling_facegpt.dialogue import Dialogue, answer_dialogues, no_faces, user_message
+
+    asked = Dialogue((user_message(prompt, checkpoint.processor),), no_faces(checkpoint.model))
+    [answer] = answer_dialogues(checkpoint.model, checkpoint.processor, [asked])
+    return None if answer.references or not answer.text else answer.text
+
+
+def _choose_face(faces: "Reconstruction", number: int) -> "Reconstruction":
+    from modeling_facegpt.camera import Camera
+    from modeling_facegpt.face_parameters import select_faces
+
+    chosen = slice(number, number + 1)
+    return faces._replace(
+        camera=Camera(*(group[chosen] for group in faces.camera)),
+        parameters=select_faces(faces.parameters, chosen),
+        probability=faces.probability[chosen],
+    )

@@ -1,0 +1,133 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""`facegpt chat` as people meet it: scripted dialogues through a pipe, the files they leave, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from facegpt_hub import checkpoints
+from facegpt_hub.command_line import app
+from PIL import Image
+from reconstructions import make_reconstruction
+from typer.testing import CliRunner
+
+from modeling_facegpt import ChatSession
+from modeling_facegpt.export import encode_mesh
+from modeling_facegpt.result_reader import read_result
+
+FACES_ONLY = {"max_new_tokens": 2, "min_faces": 1}
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, eager_facegpt, processor):
+    """Run `facegpt chat` in an empty directory with a photograph, answered by a tiny model."""
+    monkeypatch.chdir(tmp_path)
+    Image.effect_noise((64, 48), 80).convert("RGB").save("photo.png")
+    eager_facegpt.generation_config.update(**FACES_ONLY)
+    checkpoint = checkpoints.Checkpoint("tiny", eager_facegpt, processor)
+    monkeypatch.setattr(checkpoints, "load_checkpoint", lambda name, device: checkpoint)
+    initial = ChatSession.__init__
+
+    def begin(self, *arguments, **settings):
+        initial(self, *arguments, **{**settings, "max_new_tokens": 1, "min_faces": 1})
+
+    monkeypatch.setattr(ChatSession, "__init__", begin)
+    return lambda *arguments, lines="": CliRunner().invoke(app, ["chat", *map(str, arguments)], input=lines)
+
+
+def test_a_scripted_dialogue(run, face_model):
+    script = (
+        "Show me the face.\n/show\n\nNow make her smile.\n/save her\n/undo\n/save before\n/help\n/quit\nnever read\n"
+    )
+    result = run("photo.png", lines=script)
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[:3] == ["(face 1)", "  -> chat/turn-01.glb", "  -> chat/show-01.png"]
+    assert "undone; there is 1 face" in lines and any("/photo PATH" in line for line in lines)
+    assert "never read" not in result.output and "Traceback" not in result.output
+    written = sorted(path.name for path in Path("chat").iterdir())
+    stems = [f"{name}{end}" for name in ("before", "her") for end in (".glb", ".json", ".png")]
+    assert written == [*stems, "show-01.png", "turn-01.glb", "turn-02.glb"]
+    first, before = (read_result(f"chat/{name}.glb", face_model) for name in ("turn-01", "before"))
+    changed = read_result("chat/turn-02.glb", face_model)
+    assert all(torch.equal(one, other) for one, other in zip(first.parameters, before.parameters, strict=True))
+    assert not all(torch.equal(one, other) for one, other in zip(first.parameters, changed.parameters, strict=True))
+    assert Image.open("chat/show-01.png").height > 256
+
+
+def test_messages_are_said_without_a_terminal(run):
+    result = run("-m", "A man who smiles.", "--message", "/show", "-o", "faces/new")
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in Path("faces/new").iterdir()) == ["show-01.png", "turn-01.glb"]
+
+
+def test_chats_do_not_write_over_each_other(run):
+    for _ in range(2):
+        assert run("-m", "A man.").exit_code == 0
+    assert sorted(path.name for path in Path("chat").iterdir()) == ["turn-01.glb", "turn-02.glb"]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("Look at <image>.", "control token"),
+        ("word " * 10_000, "fewer words"),
+        ("/undo", "nothing to undo"),
+        ("/show", "no face yet"),
+        ("/save", "write /save NAME"),
+        ("/save ../her", "a plain one"),
+        ("/photo", "write /photo PATH"),
+        ("/photo missing.png", "does not exist"),
+        ("/dance", "no command /dance"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_the_chat_goes_on(run, said, words):
+    result = run("photo.png", lines=f"{said}\nShow me the face.\n")
+    assert result.exit_code == 0 and "(face 1)" in result.stdout
+    assert result.stderr.startswith("facegpt: ") and words in result.stderr and len(result.stderr.splitlines()) == 1
+    alone = run("photo.png", "-m", said)
+    assert alone.exit_code == 1 and words in alone.stderr
+
+
+def test_an_interrupted_answer_leaves_the_chat_where_it_was(run, monkeypatch):
+    say, calls = ChatSession.say, []
+
+    def interrupted(self, words, **settings):
+        calls.append(words)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return say(self, words, **settings)
+
+    monkeypatch.setattr(ChatSession, "say", interrupted)
+    result = run("photo.png", lines="Show me the face.\nShow me the face.\n")
+    assert result.exit_code == 0 and "stopped" in result.stderr and "turn-01.glb" in result.stdout
+
+
+def test_another_photograph(run):
+    Image.new("RGB", (30, 40)).save("other.png")
+    result = run(
+        "photo.png",
+        lines="Show me the face.\n/photo other.png\n/show\nShow me the face.\n/show\n/undo\n/undo\n/show\n",
+    )
+    assert "looking at other.png" in result.stdout and "no face yet" in result.stderr
+    assert sorted(path.name for path in Path("chat").glob("show*")) == ["show-01.png", "show-02.png"]
+
+
+def test_faces_of_a_file_need_a_model_that_reads_them(run, face_model, face_parameters):
+    Path("face.glb").write_bytes(encode_mesh(face_model, make_reconstruction(face_parameters), ".glb"))
+    result = run("--face", "face.glb", "-m", "Describe this face.")
+    assert result.exit_code == 1 and "reads no faces" in str(result.exception)
+    result = run("photo.png", "--face", "face.glb")
+    assert result.exit_code == 1 and "not both" in str(result.exception)

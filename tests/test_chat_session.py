@@ -1,0 +1,207 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Chats: what is remembered, what is given back to the model, and what undoing restores."""
+
+import copy
+from typing import Any, cast
+
+import pytest
+import torch
+from facegpt_trainer.nano import NANO_TEXT
+from PIL import Image
+from reconstructions import make_reconstruction
+
+from modeling_facegpt import (
+    ChatSession,
+    FaceGPTConfig,
+    FaceGPTForConditionalGeneration,
+    FaceGPTProcessor,
+    FaceParameters,
+)
+from modeling_facegpt.dialogue import FRESH, Answer, Dialogue, answer_dialogues, no_faces, user_message
+from modeling_facegpt.face_parameters import parameters_to_vector, select_faces
+
+
+@pytest.fixture
+def photograph() -> Image.Image:
+    return Image.effect_noise((120, 90), 80).convert("RGB")
+
+
+@pytest.fixture
+def chatty(eager_facegpt: FaceGPTForConditionalGeneration) -> FaceGPTForConditionalGeneration:
+    """A model that reads faces."""
+    config = cast(FaceGPTConfig, copy.deepcopy(eager_facegpt.config))
+    config.dialogue_hidden_size = 16
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = FaceGPTForConditionalGeneration(config).eval()
+    model.load_state_dict(eager_facegpt.state_dict(), strict=False)
+    return model
+
+
+@pytest.fixture
+def given(chatty: FaceGPTForConditionalGeneration, monkeypatch: pytest.MonkeyPatch) -> list:
+    """What `generate` is given as faces, call by call."""
+    seen = []
+    generate = chatty.generate
+
+    def listen(*arguments, **settings):
+        seen.append(settings.get("given_faces"))
+        return generate(*arguments, **settings)
+
+    monkeypatch.setattr(chatty, "generate", listen)
+    return seen
+
+
+def faces_only(count: int) -> dict[str, Any]:
+    """Settings of answers that are `count` faces and nothing else."""
+    return {"max_new_tokens": count, "min_faces": count}
+
+
+def vector(faces) -> torch.Tensor:
+    return parameters_to_vector(faces.parameters)
+
+
+def test_a_face_that_was_said_is_given_back_with_the_next_words(chatty, processor, given, photograph):
+    session = ChatSession(chatty, processor, photograph=photograph, **faces_only(2))
+    first = session.say("Show me the faces.")
+    assert first.text.count("<FACE>") == len(first.references) == len(first.faces.probability) == 2
+    assert given == [None]
+    session.say("Now make them smile.")
+    torch.testing.assert_close(given[1], vector(first.faces), rtol=0, atol=0)
+    roles = [message["role"] for message in session.state.dialogue.messages]
+    assert roles == ["user", "assistant"] * 2
+    kinds = [[part["type"] for part in message["content"]] for message in session.state.dialogue.messages]
+    assert kinds == [["image", "text"], ["text"], ["text"], ["text"]]
+
+
+def test_faces_of_a_photograph_are_looked_at_again(eager_facegpt, processor, photograph):
+    session = ChatSession(eager_facegpt, processor, photograph=photograph, **faces_only(1))
+    answer = session.say("Reconstruct every face, from left to right.")
+    [here] = eager_facegpt.reconstruct([photograph], processor)
+    assert answer.faces.size == photograph.size
+    # The first slot of both: `reconstruct` sorts its faces, and may find the same one twice.
+    distance = (vector(here) - vector(answer.faces)).abs().amax(1).min()
+    assert distance < 1e-4
+    assert answer.faces.standard_deviation is not None
+
+
+def test_undo_restores_the_faces_exactly(chatty, processor, photograph):
+    session = ChatSession(chatty, processor, photograph=photograph, **faces_only(1))
+    session.say("Show me the face.")
+    before = session.state
+    session.say("Make her smile.")
+    assert session.state is not before
+    session.undo()
+    assert session.state is before
+    session.undo()
+    assert session.faces is None
+    with pytest.raises(ValueError, match="nothing to undo"):
+        session.undo()
+
+
+def test_words_without_a_photograph_make_faces_before_our_own_camera(chatty, processor):
+    session = ChatSession(chatty, processor, **faces_only(1))
+    answer = session.say("A man who smiles.")
+    assert answer.faces.size == (512, 512) and answer.faces.standard_deviation is None
+    assert answer.references == (FRESH,)
+
+
+def test_given_faces_come_before_the_first_words(chatty, processor, given, face_parameters):
+    faces = make_reconstruction(face_parameters, faces=2)
+    session = ChatSession(chatty, processor, faces=faces, **faces_only(1))
+    assert session.faces is faces
+    session.say("Compare them.")
+    torch.testing.assert_close(given[0], vector(faces))
+    [asked, _] = session.state.dialogue.messages
+    assert asked["content"][0]["text"] == "<FACE> <FACE> Compare them."
+    session.say("Again.")
+    assert len(given[1]) == 3
+
+
+def test_another_photograph_begins_anew_until_undone(chatty, processor, given, photograph):
+    session = ChatSession(chatty, processor, photograph=photograph, **faces_only(1))
+    session.say("Show me the face.")
+    faces = session.faces
+    session.look(photograph.rotate(90, expand=True))
+    assert session.faces is None
+    answer = session.say("Show me the face.")
+    assert given[1] is None and session.faces is answer.faces and answer.faces.size == (90, 120)
+    session.undo()
+    session.undo()
+    assert session.faces is faces
+
+
+def test_refused_words_leave_the_chat_where_it_was(chatty, processor, photograph):
+    session = ChatSession(chatty, processor, photograph=photograph, **faces_only(1))
+    state = session.state
+    for words, reason in (
+        ("  ", "empty prompt"),
+        ("Look at <image> here", "control token"),
+        ("<FACE> make it smile", "control token"),
+        ("stop <end>", "control token"),
+        ("word " * 10_000, "fewer words"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            session.say(words)
+    assert session.state is state
+
+
+def test_a_long_chat_forgets_its_beginning(chatty, processor, given, photograph):
+    longest = NANO_TEXT["max_position_embeddings"]
+    session = ChatSession(chatty, processor, photograph=photograph, **faces_only(1))
+    for _ in range(3):
+        session.say("word " * (longest // 3))
+    messages = session.state.dialogue.messages
+    assert 0 < len(messages) < 6 and next(iter(messages))["content"][0] == {"type": "image"}
+    assert sum(part["type"] == "image" for message in messages for part in message["content"]) == 1
+    assert len(given[-1]) == len(messages) // 2 - 1
+
+
+def test_words_are_heard_as_they_are_said(chatty, processor, photograph):
+    heard = []
+    session = ChatSession(chatty, processor, photograph=photograph, **faces_only(3))
+    answer = session.say("Show me the faces.", on_words=heard.append)
+    assert "".join(heard) == answer.text == "<FACE>" * 3
+
+
+def test_a_model_that_reads_no_faces_is_given_none(facegpt, processor, face_parameters):
+    with pytest.raises(ValueError, match="reads no faces"):
+        ChatSession(facegpt, processor, faces=make_reconstruction(face_parameters))
+
+
+def test_dialogues_are_answered_in_batches_as_one_by_one(
+    chatty: FaceGPTForConditionalGeneration,
+    processor: FaceGPTProcessor,
+    photograph: Image.Image,
+    face_parameters: FaceParameters,
+):
+    session = ChatSession(chatty, processor, photograph=photograph)
+    seen = session.state.dialogue.photograph
+    one = select_faces(face_parameters, slice(0, 1))
+    dialogues = [
+        Dialogue((user_message("Show me the face.", processor, image=True),), no_faces(chatty), seen),
+        Dialogue((user_message("A man.", processor),), no_faces(chatty)),
+        Dialogue((user_message("Make it smile a little more.", processor, faces=1),), one),
+        Dialogue((user_message("The face on the left.", processor, image=True),), no_faces(chatty), seen),
+    ]
+    together = answer_dialogues(chatty, processor, dialogues, **faces_only(2))
+    for dialogue, answer in zip(dialogues, together, strict=True):
+        [alone] = answer_dialogues(chatty, processor, [dialogue], **faces_only(2))
+        assert isinstance(answer, Answer) and alone.text == answer.text
+        torch.testing.assert_close(vector(alone.faces), vector(answer.faces), rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="one by one"):
+        answer_dialogues(chatty, processor, dialogues, on_words=lambda words: None)
+    with pytest.raises(ValueError, match="got 0 faces for 1"):
+        answer_dialogues(chatty, processor, [dialogues[2]._replace(faces=no_faces(chatty))])

@@ -1,0 +1,153 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The pipeline: photographs and words in, words and faces out, here and where the package is not installed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from transformers import pipeline
+
+from modeling_facegpt import FaceChatPipeline, FaceGPTForConditionalGeneration, FaceGPTProcessor
+from modeling_facegpt.face_parameters import parameters_to_vector
+from modeling_facegpt.pipeline_facegpt import TASK
+
+CLEAN_PROCESS = """
+import sys
+
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("modeling_facegpt", "facegpt_trainer", "facegpt_hub"):
+            raise ModuleNotFoundError(name)
+
+
+sys.meta_path.insert(0, Absent())
+import torch
+from transformers import AutoProcessor, pipeline
+
+directory, photograph, answer = sys.argv[1:]
+torch.set_num_threads(1)
+chat = pipeline(model=directory, trust_remote_code=True, device="cpu")
+result = chat(photograph, "Show me the face.", max_new_tokens=2, min_faces=2)
+messages = [{"role": "user", "content": [{"type": "image", "path": photograph}, {"type": "text", "text": "Hello."}]}]
+inputs = AutoProcessor.from_pretrained(directory, trust_remote_code=True).apply_chat_template(
+    messages, tokenize=True, return_dict=True, return_tensors="pt", add_generation_prompt=True
+)
+torch.save([type(chat).__name__, result["text"], [*result["faces"].parameters], dict(inputs)], answer)
+"""
+
+
+@pytest.fixture
+def photograph(tmp_path: Path) -> Path:
+    Image.effect_noise((120, 90), 80).convert("RGB").save(tmp_path / "noise.png")
+    return tmp_path / "noise.png"
+
+
+def make_pipeline(model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor) -> FaceChatPipeline:
+    make: Any = pipeline  # its types know no task of others
+    made = make(TASK, model=model, processor=processor, device="cpu")
+    assert isinstance(made, FaceChatPipeline)
+    return made
+
+
+@pytest.fixture
+def chat(eager_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor) -> FaceChatPipeline:
+    return make_pipeline(eager_facegpt, processor)
+
+
+def faces_only(count: int) -> dict[str, Any]:
+    return {"max_new_tokens": count, "min_faces": count}
+
+
+def test_a_photograph_and_words_give_words_and_faces(chat, photograph):
+    result = chat(str(photograph), "Show me the faces.", **faces_only(2))
+    assert result["text"] == "<FACE><FACE>"
+    assert result["faces"].size == (120, 90) and len(result["faces"].probability) == 2
+    opened = chat(Image.open(photograph), "Show me the faces.", **faces_only(2))
+    torch.testing.assert_close(opened["faces"].parameters, result["faces"].parameters)
+
+
+def test_words_alone_give_a_face_before_our_own_camera(chat):
+    result = chat(text="A man who smiles.", **faces_only(1))
+    assert result["text"] == "<FACE>" and result["faces"].size == (512, 512)
+    assert result["faces"].standard_deviation is None
+
+
+def test_a_photograph_alone_asks_for_every_face(chat, photograph):
+    said = chat(str(photograph), **faces_only(1))
+    asked = chat(str(photograph), "Reconstruct every face, from left to right.", **faces_only(1))
+    torch.testing.assert_close(said["faces"].parameters, asked["faces"].parameters)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_lists_are_answered_one_by_one_or_in_batches(chat, photograph, batch_size):
+    questions = [
+        {"image": str(photograph), "text": "Show me the face."},
+        {"text": "A man."},
+        {"image": str(photograph)},
+    ]
+    alone = [chat(question, **faces_only(1)) for question in questions]
+    for given in (questions, iter(questions)):
+        together = list(chat(given, batch_size=batch_size, **faces_only(1)))
+        for one, other in zip(alone, together, strict=True):
+            assert one["text"] == other["text"]
+            ours, theirs = (parameters_to_vector(result["faces"].parameters) for result in (one, other))
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    pair = chat([str(photograph)] * 2, "Show me the face.", batch_size=batch_size, **faces_only(1))
+    torch.testing.assert_close(pair[1]["faces"].parameters, alone[0]["faces"].parameters, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "neither an image nor a text"),
+        ({"text": " "}, "empty prompt"),
+        ({"text": "<image>"}, "control token"),
+        ({"images": ["a.png"], "text": ["one", "two"]}, "1 images and 2 texts"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(chat, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        chat(**arguments)
+
+
+def test_it_comes_along_with_the_code(
+    eager_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, photograph: Path, tmp_path: Path
+):
+    directory, answer = tmp_path / "checkpoint", tmp_path / "answer.pt"
+    eager_facegpt.save_pretrained(directory)
+    processor.save_pretrained(directory)
+    assert TASK in json.loads((directory / "config.json").read_text())["custom_pipelines"]
+    here = make_pipeline(eager_facegpt, processor)
+    expected = here(str(photograph), "Show me the face.", **faces_only(2))
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")}
+    command = [sys.executable, "-I", "-c", CLEAN_PROCESS, str(directory), str(photograph), str(answer)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    name, text, faces, inputs = torch.load(answer)
+    assert (name, text) == ("FaceChatPipeline", expected["text"])
+    for ours, theirs in zip(expected["faces"].parameters, faces, strict=True):
+        torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-5)
+    framed = processor.frame_photograph(Image.open(photograph).convert("RGB")).picture[None]
+    messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Hello."}]}]
+    again = processor(pictures=framed, messages=messages)
+    assert torch.equal(inputs["input_ids"], again["input_ids"])
+    torch.testing.assert_close(inputs["pixel_values"], again["pixel_values"], rtol=0, atol=5e-3)
