@@ -24,7 +24,7 @@ import torch
 
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import select_faces, vector_to_parameters
-from modeling_facegpt.processing_facegpt import RECONSTRUCT_ALL, RECONSTRUCT_ONE
+from modeling_facegpt.processing_facegpt import RECONSTRUCT_ALL, RECONSTRUCT_NAMED, RECONSTRUCT_ONE
 
 from . import wordings
 from .attributes import ShapeSpace
@@ -180,8 +180,10 @@ def _refer(source: Source, script: Script, people: list[Seen]) -> None:
     """One of several by words; now and then all or none of them fit."""
     reference = several_or_none(source, people) if source.chance(0.2) else None
     reference = reference or source.choose(references_to(people))
-    script.ask(source.word(wordings.REFER, who=reference.words))
-    if reference.rows:
+    question = source.word(wordings.REFER, who=reference.words)
+    script.ask(question)
+    if reference.rows or question == RECONSTRUCT_NAMED.format(reference.words):
+        # `reconstruct` asks in these words, and reads faces alone: no face is an empty answer.
         script.show_all([people[row].face for row in reference.rows])
     else:
         script.say(NOBODY)
