@@ -12,10 +12,13 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 import copy
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from facegpt_trainer import text_baseline
 from facegpt_trainer.attributes import sample_portraits
 from facegpt_trainer.dialogue_evaluation import (
     Talker,
@@ -180,3 +183,11 @@ def test_the_text_baseline_learns_and_comes_back_from_its_files(
     first, second = load_baseline(tmp_path)(asked, 3), load_baseline(tmp_path)(asked, 3)
     assert len(first.identity) == 6 and torch.equal(first.identity, second.identity)
     assert not torch.equal(first.identity[0], first.identity[1])
+
+
+def test_the_baseline_s_recipe_can_be_read():
+    recipe = Path(text_baseline.__file__).parent / "recipes" / "text_baseline.yaml"
+    settings = yaml.safe_load(recipe.read_text())
+    assert set(settings) <= {field.name for field in fields(text_baseline.TextBaselineTrainingConfig)}
+    config = text_baseline.TextBaselineTrainingConfig(**settings, use_cpu=True)
+    assert config.requests > 10_000 and config.remove_unused_columns is False
