@@ -47,6 +47,7 @@ from .face_sampler import (
 )
 from .scenery import (
     HeadFrame,
+    blur_as_crops,
     draw_body,
     draw_glasses,
     draw_hair_behind,
@@ -133,7 +134,7 @@ class DataEngine:
         vector = parameters_to_vector(heads.parameters)[faces]
         unknown = float("nan")
         return PictureBatch(
-            pictures=expose(generator, canvas),
+            pictures=blur_as_crops(generator, expose(generator, canvas), close_up),
             close_up=close_up,
             counts=counts,
             picture_cameras=heads.picture_cameras[faces],
