@@ -65,7 +65,9 @@ def test_each_face_has_its_files_and_all_share_a_sheet(run, face_model):
         "  sheet    out/men/sheet.png",
     ]
     names = {path.name for path in Path("out/men").iterdir()}
-    assert names == {f"face-{number}{end}" for number in (1, 2, 3) for end in (".glb", ".json", ".png")} | {"sheet.png"}
+    assert names == {f"face-{number}{end}" for number in (1, 2, 3) for end in (".glb", ".json", ".png")} | {
+        "sheet.png"
+    }
     faces = read("out/men", 3, face_model)
     assert torch.pdist(faces).min() > 0.1
     document = json.loads(Path("out/men/face-2.json").read_text())
