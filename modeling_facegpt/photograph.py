@@ -15,10 +15,11 @@
 
 import io
 import math
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -60,22 +61,34 @@ def read_photograph(path: str | Path) -> Photograph:
         raise PhotographError(f"{path} does not exist")
     if not path.is_file():
         raise PhotographError(f"{path} is not a file")
-    if path.stat().st_size == 0:
-        raise PhotographError(f"{path} is empty (0 bytes)")
     try:
-        with warnings.catch_warnings(), path.open("rb") as file:
+        with path.open("rb") as file:
+            return decode_photograph(file, str(path))
+    except PermissionError as error:
+        raise PhotographError(f"{path} may not be read (permission denied)") from error
+
+
+def decode_photograph(file: BinaryIO, name: str) -> Photograph:
+    """As `read_photograph`, of an open file; `name` is what it is called in the result and in errors.
+
+    Raises:
+        PhotographError: if it is empty, no image, damaged, too small or too large.
+    """
+    try:
+        if not file.seek(0, os.SEEK_END):
+            raise PhotographError(f"{name} is empty (0 bytes)")
+        file.seek(0)
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, about sizes that are refused below and about odd metadata
-            return _decode(file, path)
+            return _decode(file, name)
     except PhotographError:
         raise
     except UnidentifiedImageError as error:
-        raise PhotographError(f"{path} is not an image that can be read; save it as JPEG or PNG") from error
+        raise PhotographError(f"{name} is not an image that can be read; save it as JPEG or PNG") from error
     except Image.DecompressionBombError as error:
-        raise PhotographError(f"{path} has far more than {LARGEST_AREA // 10**6} million pixels") from error
-    except PermissionError as error:
-        raise PhotographError(f"{path} may not be read (permission denied)") from error
+        raise PhotographError(f"{name} has far more than {LARGEST_AREA // 10**6} million pixels") from error
     except Exception as error:  # Decoders meet damaged files with nearly any exception.
-        raise PhotographError(f"{path} is damaged or cut off ({error})") from error
+        raise PhotographError(f"{name} is damaged or cut off ({error})") from error
 
 
 def focal_from_exif(exif: Mapping[int, object], size: tuple[int, int]) -> float | None:
@@ -108,21 +121,21 @@ def _number(exif: Mapping[int, object], tag: int) -> float:
     return value if 0 < value < math.inf else 0.0
 
 
-def _decode(file: io.BufferedReader, path: Path) -> Photograph:
+def _decode(file: BinaryIO, name: str) -> Photograph:
     Image.init()  # some builds of Pillow lack a format
-    image = Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
+    image = Image.open(file, formats=[format for format in FORMATS if format in Image.OPEN])
     width, height = image.size
     if min(width, height) < SMALLEST_SIDE:
-        raise PhotographError(f"{path} is {width}x{height} pixels; at least {SMALLEST_SIDE} on each side are needed")
+        raise PhotographError(f"{name} is {width}x{height} pixels; at least {SMALLEST_SIDE} on each side are needed")
     if width * height > LARGEST_AREA:
         raise PhotographError(
-            f"{path} is {width}x{height} pixels; at most {LARGEST_AREA // 10**6} million pixels are read"
+            f"{name} is {width}x{height} pixels; at most {LARGEST_AREA // 10**6} million pixels are read"
         )
     image.load()
     exif = image.getexif()
     focal = focal_from_exif(exif.get_ifd(ExifTags.IFD.Exif), image.size)
     upright = ImageOps.exif_transpose(image)
-    return Photograph(image=_to_srgb(upright), focal=focal, name=str(path))
+    return Photograph(image=_to_srgb(upright), focal=focal, name=name)
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:

@@ -99,8 +99,9 @@ def test_a_faceless_piece_shows_nothing_of_the_face(folder: Path, face_model: Mo
     face[36:76, 26:66] = GREEN  # the landmarks' box and a little more
     for name in ("a.jpg", "b8.jpg"):
         Image.fromarray(face).save(folder / name, quality=95)
-    cuts = _cut_many(folder, face_model, faceless=True)
-    assert _greenness(cuts.originals).max() < 0.9
+    for close_up in (False, True):
+        cuts = _cut_many(folder, face_model, faceless=True, close_up=close_up)
+        assert _greenness(cuts.originals).max() < 0.9
 
 
 def _greenness(pictures: torch.Tensor) -> torch.Tensor:
@@ -108,11 +109,11 @@ def _greenness(pictures: torch.Tensor) -> torch.Tensor:
     return pictures[:, 1] - torch.maximum(pictures[:, 0], pictures[:, 2])
 
 
-def _cut_many(folder: Path, face_model: MorphableModel, *, faceless: bool) -> PhotographCuts:
+def _cut_many(folder: Path, face_model: MorphableModel, *, faceless: bool, close_up: bool = False) -> PhotographCuts:
     return cut_photographs(
         load_photographs(folder, folder / "landmarks.npz"),
         torch.zeros(200, dtype=torch.long),
-        torch.zeros(200, dtype=torch.bool),
+        torch.full((200,), close_up),
         torch.full((200,), faceless),
         torch.Generator().manual_seed(0),
         16,

@@ -11,9 +11,17 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Untrained checkpoints to start from."""
+"""Checkpoints to start from: untrained ones, and the last whole one of a run that was stopped."""
+
+import json
+import logging
+import zipfile
+from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from modeling_facegpt.configuration_facegpt import FaceGPTConfig
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
@@ -23,6 +31,8 @@ from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from .nano import build_nano_vlm
 
 NANO_HEAD_SIZE = 512
+
+logger = logging.getLogger(__name__)
 
 
 def build_untrained(face_model: str, *, seed: int = 0) -> tuple[FaceGPTForConditionalGeneration, FaceGPTProcessor]:
@@ -50,3 +60,57 @@ def build_untrained(face_model: str, *, seed: int = 0) -> tuple[FaceGPTForCondit
     model.vlm.load_state_dict(vlm.state_dict())
     model.face_model.load_state_dict(shape.state_dict())
     return model, processor
+
+
+class CheckpointWriter:
+    """A `Trainer` that says in one sentence where a checkpoint could not be written, as on a full disk."""
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super()._save_checkpoint(*args, **kwargs)  # type: ignore[misc]
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise OSError(
+                f"a checkpoint cannot be written to {self.args.output_dir} ({error}); make room and start again: the "  # type: ignore[attr-defined]
+                "run goes on from the last whole one"
+            ) from error
+
+
+def last_whole_checkpoint(run: Path) -> str | None:
+    """The newest checkpoint of a run that was written to its end; one that a crash or a full disk cut off is passed
+    over, and left for its owner to look at.
+
+    Args:
+        run (`Path`): output directory of the run; it need not exist.
+    """
+    numbered = {
+        int(number): path
+        for path in run.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+        if (number := path.name.removeprefix(f"{PREFIX_CHECKPOINT_DIR}-")).isdecimal()
+    }
+    for step in sorted(numbered, reverse=True):
+        if (damage := _damage(numbered[step], step)) is None:
+            return str(numbered[step])
+        logger.warning(
+            "%s was cut off while it was written (%s): going on from the one before", numbered[step], damage
+        )
+    return None
+
+
+def _damage(checkpoint: Path, step: int) -> str | None:
+    """What is missing or cut off; `None` if nothing is."""
+    try:
+        # Trainer writes this file last.
+        state = json.loads((checkpoint / "trainer_state.json").read_text())
+        if state["global_step"] != step:
+            return f"trainer_state.json is of step {state['global_step']}"
+        weights = sorted(checkpoint.glob("*.safetensors"))
+        if not weights:
+            return "there are no weights"
+        for file in weights:
+            with safe_open(file, framework="pt"):  # compares the length of the file with what its header promises
+                pass
+        # The directory of such an archive is its end.
+        archives = {checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *checkpoint.glob("rng_state*.pth")}
+        return next((f"{file.name} is no archive" for file in archives if not zipfile.is_zipfile(file)), None)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        return str(error)

@@ -30,6 +30,7 @@ from .photographs import PhotographFolder, cut_photographs, mirror_landmark_orde
 
 PHOTOGRAPH_CLOSE_UP_SHARE = 0.7
 PHOTOGRAPH_FACELESS_SHARE = 0.3  # of the others
+CLOSE_UP_FACELESS_SHARE = 0.12  # the second look must be able to say that the first was wrong
 
 
 class FaceCollator:
@@ -82,7 +83,8 @@ class FaceCollator:
         generator = torch.Generator().manual_seed(self.engine.seed * 1_000_003 + number + 500_009)
         index = self.usable[torch.randint(len(self.usable), (pictures,), generator=generator)]
         close_up = chance(generator, PHOTOGRAPH_CLOSE_UP_SHARE, pictures)
-        faceless = ~close_up & chance(generator, PHOTOGRAPH_FACELESS_SHARE, pictures)
+        share = torch.where(close_up, CLOSE_UP_FACELESS_SHARE, PHOTOGRAPH_FACELESS_SHARE)
+        faceless = torch.rand(pictures, generator=generator) < share
         folder = cast(PhotographFolder, self.photographs)  # without one, none are asked for
         cuts = cut_photographs(folder, index, close_up, faceless, generator, self.engine.side, self.mirrored)
         unknown = float("nan")

@@ -60,6 +60,9 @@ NANO_TEXT = {
     "num_key_value_heads": 4,
     "max_position_embeddings": 2048,
     "tie_word_embeddings": True,
+    # 1 / sqrt(hidden size). With the usual 0.02, which is for models many times as wide, the picture's token hardly
+    # reaches the state that predicts a face, and the model reads in 100,000 pictures what it can in 5,000.
+    "initializer_range": 0.06,
 }
 
 # One turn is `<role>words<end>`; a picture is a placeholder on a line of its own.

@@ -153,14 +153,14 @@ def _views(boxes: Tensor, close_up: Tensor, faceless: Tensor, generator: torch.G
     near = CLOSE_UP_SIDE * extent * normal(generator, 0.14, faces).exp()
     far = uniform(generator, *SCENE_SIDE, faces).exp()
     below = uniform(generator, *FACELESS_SIDE, faces)
-    reach = torch.where(close_up, near, torch.where(faceless, below, far))
+    reach = torch.where(faceless, below, torch.where(close_up, near, far))
     shift = normal(generator, 0.05, faces, 2) * reach[:, None]
     free = (far - 1).clamp(min=0)[:, None] / 2
     scene = 0.5 + free * uniform(generator, -1.0, 1.0, faces, 2) + shift
     face = (boxes[:, :2] + boxes[:, 2:]) / 2 + shift
     chin = boxes[:, 3] + CHIN_MARGIN * extent
     piece = torch.stack((0.5 + uniform(generator, -0.3, 0.3, faces), chin + below / 2), dim=-1)
-    return reach, torch.where(close_up[:, None], face, torch.where(faceless[:, None], piece, scene))
+    return reach, torch.where(faceless[:, None], piece, torch.where(close_up[:, None], face, scene))
 
 
 def mirror_landmark_order(face_model: MorphableModel) -> Tensor:

@@ -22,14 +22,13 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from transformers import TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTTrainer
 
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import Reconstruction, landmarks_in_photo
 
-from .checkpoint import build_untrained
+from .checkpoint import CheckpointWriter, build_untrained, last_whole_checkpoint
 from .collator import FaceCollator
 from .data_engine import DataEngine
 from .photographs import PhotographFolder, load_photographs
@@ -37,7 +36,7 @@ from .training_config import FaceGPTTrainingConfig
 from .vision_warm_up import warm_up_vision
 
 
-class FaceGPTTrainer(SFTTrainer):
+class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
     """`SFTTrainer` whose loss is FaceGPT's own.
 
     `SFTTrainer` replaces the model's forward by one that computes token log-probabilities and never calls the face
@@ -86,7 +85,7 @@ def train(config: FaceGPTTrainingConfig) -> Path:
         use_images=config.use_images,
     )
     output = Path(str(config.output_dir))
-    last = get_last_checkpoint(config.output_dir) if output.is_dir() else None
+    last = last_whole_checkpoint(output)
     if config.warm_up_pictures and last is None:
         warm_up_vision(
             model.vlm, collator, model.config.loss_weights, warm_up_arguments(config), config.warm_up_pictures

@@ -25,7 +25,6 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from modeling_facegpt.camera import Camera
 from modeling_facegpt.face_head import decode
@@ -35,6 +34,7 @@ from modeling_facegpt.losses import point_loss
 from modeling_facegpt.morphable_model import MorphableModel
 from modeling_facegpt.reconstruction import landmarks_in_photo
 
+from .checkpoint import CheckpointWriter, last_whole_checkpoint
 from .collator import FaceCollator
 from .face_sampler import chance
 
@@ -97,6 +97,10 @@ class VisionProbe(nn.Module):
         return {"loss": loss}
 
 
+class ProbeTrainer(CheckpointWriter, Trainer):
+    """`Trainer`, and nothing more: the probe computes its loss itself."""
+
+
 class ProbeCollator:
     """Pictures of one face each and what is true of it, for rows of `{"picture": number}`."""
 
@@ -131,11 +135,10 @@ def warm_up_vision(
     channels = vlm.config.vision_config.hidden_sizes[-1]
     features = vlm.config.image_seq_length * vlm.config.vision_config.hidden_size
     face_model = collator.engine.face_model
-    trainer = Trainer(
+    trainer = ProbeTrainer(
         model=VisionProbe(vlm.model.vision_tower, face_model, loss_weights, features // channels, channels),
         args=arguments,
         train_dataset=Dataset.from_dict({"picture": range(pictures)}),
         data_collator=ProbeCollator(collator),
     )
-    output = Path(str(arguments.output_dir))
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(output)) if output.is_dir() else None)
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(Path(str(arguments.output_dir))))
