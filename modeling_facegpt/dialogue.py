@@ -26,6 +26,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, TextStreamer
 
 from .camera import Camera, default_focal
+from .face_editing import FRESH
 from .face_head import parameter_standard_deviation
 from .face_parameters import (
     FaceParameters,
@@ -40,7 +41,6 @@ from .processing_facegpt import FACE_TOKEN, FaceGPTProcessor
 from .prompt_checks import check_length, check_words
 from .reconstruction import Reconstruction, distinct_faces, face_boxes, landmarks_in_photo, poses_agree
 
-FRESH = -1  # in place of a reference: no change of an earlier face
 NEW_TOKENS = 96
 IMAGINED_SIDE = 512  # pixels of the picture in which a face from words is placed
 
@@ -215,8 +215,7 @@ def _read_answer(
     mine = (output.face_rows == row).nonzero()[:, 0]
     config = model.face_model.config
     parameters = vector_to_parameters(output.face_parameters[mine], config)
-    said = output.get("face_references")  # of models that change faces
-    references = [FRESH] * len(mine) if said is None else said[mine].tolist()
+    references = output.face_references[mine].tolist()
     if dialogue.photograph is None or cameras is None:
         return Answer(text, place_imagined(parameters), tuple(references))
     deviation = parameter_standard_deviation(

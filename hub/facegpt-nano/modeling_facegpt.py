@@ -41,6 +41,7 @@ from .flow_head import FLOW_STEPS, GUIDANCE_SCALE, FaceSampling, FlowHead
 from .generation_facegpt import reconstruct
 from .morphable_model import MorphableModel
 from .output_facegpt import FaceGPTOutput, choose_layers, text_loss
+from .pipeline_facegpt import CUSTOM_PIPELINES
 from .processing_facegpt import FaceGPTProcessor
 from .reconstruction import Reconstruction
 from .running_faces import RunningFaces
@@ -99,6 +100,7 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         """
         super().__init__(config)
         config.vlm_config.tie_word_embeddings = config.tie_word_embeddings
+        config.custom_pipelines = CUSTOM_PIPELINES
         # Of any family, hence of no type.
         self.vlm: Any = AutoModelForImageTextToText.from_config(config.vlm_config) if vlm is None else vlm
         read_maps_as_tokens(self.vlm)
@@ -448,17 +450,31 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         processor: Any = None,
         *,
         focals: Sequence[float | None] | None = None,
+        reference: str | Sequence[str | None] | None = None,
+        refine_steps: int = 0,
         batch_size: int = 8,
     ) -> list[Reconstruction]:
-        """All faces of each photograph, from left to right; see `generation_facegpt.reconstruct`.
+        """All faces of each photograph, or those that words name, from left to right; see
+        `generation_facegpt.reconstruct`.
 
         Args:
             images (sequence of `PIL.Image.Image`): RGB, upright.
             processor (`FaceGPTProcessor`, *optional*): default: the one saved beside this model.
             focals (sequence of `float` or `None`, *optional*): focal lengths in pixels, where known.
+            reference (`str`, or a sequence of `str` or `None`, *optional*): words that name faces, such as "the woman
+                on the left"; for all images, or for each of them.
+            refine_steps (`int`): of fitting each face to its pixels afterwards, see `refinement.refine`.
             batch_size (`int`): pictures looked at together.
         """
-        return reconstruct(self, processor, images, focals=focals, batch_size=batch_size)
+        return reconstruct(
+            self,
+            processor,
+            images,
+            focals=focals,
+            reference=reference,
+            refine_steps=refine_steps,
+            batch_size=batch_size,
+        )
 
     def imagine(
         self,

@@ -59,6 +59,7 @@ def chat(
     model: Annotated[
         str, typer.Option(help="Checkpoint: a name, a directory, or owner/name on the Hub.")
     ] = "facegpt-nano",
+    seed: Annotated[int, typer.Option(min=0, help="Of faces that are made from words.")] = 0,
     device: Annotated[str, typer.Option(help="Where the model runs, such as cpu or cuda.")] = "cpu",
 ) -> None:
     """Talk about faces: ask, refer, make, edit, undo.
@@ -86,6 +87,7 @@ def chat(
         photograph=photograph and photograph.image,
         focal=photograph and photograph.focal,
         faces=faces,
+        seed=seed,
     )
     terminal = ChatTerminal(checkpoint, session, output, photograph)
     if message:
