@@ -25,6 +25,7 @@ from .configuration_facegpt import FaceGPTConfig as FaceGPTConfig
 from .configuration_facegpt import MorphableModelConfig as MorphableModelConfig
 from .dialogue import Answer as Answer
 from .face_parameters import FaceParameters as FaceParameters
+from .flow_head import FaceSampling as FaceSampling
 from .group_renderer import GroupRender as GroupRender
 from .group_renderer import render_group as render_group
 from .mesh import Mesh as Mesh

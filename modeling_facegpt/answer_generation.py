@@ -16,6 +16,10 @@
 Each `<FACE>` that was generated is decoded from the hidden state that predicted it. The states are those of the
 decoding itself, so no further pass is made, and they are right for greedy decoding, sampling, beams (by the beam that
 each token came from) and assisted decoding, with any cache. They are kept until the answer ends.
+
+A model with the parts for dialogue also reads each face that it said, for what follows in the same answer, in greedy
+decoding and sampling. With beams and assisted decoding, where rows move about and tokens are taken back, it reads the
+faces of the prompt alone.
 """
 
 import copy
@@ -25,8 +29,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 from transformers.generation import GenerateBeamDecoderOnlyOutput, GenerateDecoderOnlyOutput
+
+from .flow_head import FaceSampling
+from .running_faces import FaceListener, start_faces, trace_faces
 
 DEFAULT_NEW_TOKENS = 20  # what transformers generates where nobody says how much
 
@@ -35,10 +42,11 @@ DEFAULT_NEW_TOKENS = 20  # what transformers generates where nobody says how muc
 class FaceGPTGenerateOutput(GenerateDecoderOnlyOutput):
     """As the base class's, and the N faces of the answers: row by row, in reading order."""
 
-    face_code: Tensor | None = None  # (N, P) what the head says
-    face_log_variance: Tensor | None = None  # (N, P) of the code
+    face_code: Tensor | None = None  # (N, P)
+    face_log_variance: Tensor | None = None  # (N, P) of the code; NaN for a face that was not read from a picture
     face_parameters: Tensor | None = None  # (N, P) see `vector_to_parameters`
     face_rows: Tensor | None = None  # (N,) which of `sequences` says the face
+    face_references: Tensor | None = None  # (N,) which `<FACE>` of its row, from 0, it changes; -1 for a fresh face
 
 
 @dataclass
@@ -49,6 +57,7 @@ class FaceGPTGenerateBeamOutput(GenerateBeamDecoderOnlyOutput):
     face_log_variance: Tensor | None = None  # (N, P)
     face_parameters: Tensor | None = None  # (N, P)
     face_rows: Tensor | None = None  # (N,)
+    face_references: Tensor | None = None  # (N,)
 
 
 class FaceLogitsProcessor(LogitsProcessor):
@@ -99,44 +108,65 @@ def generate_answers(
     *,
     picture_cameras: Tensor | None = None,
     given_faces: Tensor | None = None,
+    face_sampling: FaceSampling | None = None,
     min_faces: int = 0,
     **kwargs: Any,
 ) -> Any:
     """See `FaceGPTForConditionalGeneration.generate`."""
     settings = _Settings(kwargs, generation_config, model.generation_config)
+    ids = _first_given(inputs, kwargs.get("input_ids"))
+    faces = start_faces(
+        model,
+        ids,
+        _count_prompts(_first_given(ids, kwargs.get("inputs_embeds")), picture_cameras),
+        given_faces=given_faces,
+        picture_cameras=picture_cameras,
+        sampling=(face_sampling or FaceSampling()).checked(),
+    )
     if min_faces:
         processors = LogitsProcessorList(kwargs.pop("logits_processor", None) or [])
         kwargs["logits_processor"] = [*processors, _face_processor(model, inputs, min_faces, settings, kwargs)]
     if isinstance(assistant := kwargs.get("assistant_model"), type(model)):
         kwargs["assistant_model"] = assistant.vlm  # type: ignore[attr-defined]
-    encoding = model.encoding_faces(_first_given(inputs, kwargs.get("input_ids")), given_faces)
-    if not settings["return_dict_in_generate"]:
-        with encoding:
-            return model.vlm.generate(inputs, generation_config=generation_config, **kwargs)
+    dialogue = faces.offsets is not None
+    if not settings["return_dict_in_generate"] and not dialogue:
+        return model.vlm.generate(inputs, generation_config=generation_config, **kwargs)
+    at_once = dialogue and _rows_stay_in_place(settings)
+    if at_once:
+        listener = FaceListener(faces, model.config.face_token_id)
+        kwargs["stopping_criteria"] = StoppingCriteriaList([listener, *(kwargs.get("stopping_criteria") or [])])
+    needed = {"return_dict_in_generate": True, "output_hidden_states": True}
     if generation_config is None:
-        kwargs["output_hidden_states"] = True
+        kwargs |= needed
     else:  # transformers does not want both a configuration and single settings
         generation_config = copy.deepcopy(generation_config)
-        generation_config.output_hidden_states = True
-    with encoding:
+        generation_config.update(**needed)
+    with model.following(faces):
         output = model.vlm.generate(inputs, generation_config=generation_config, **kwargs)
-    rows, states = _states_of_faces(output, model.config.face_token_id)
-    prompt = _first_given(inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
-    cameras = None
-    if picture_cameras is not None:
-        if prompt is None or picture_cameras.shape[0] != prompt.shape[0]:
-            raise ValueError(
-                f"got {picture_cameras.shape[0]} rows of picture_cameras for "
-                f"{0 if prompt is None else prompt.shape[0]} prompts; give one row per prompt"
-            )
-        answers_per_prompt = output.sequences.shape[0] // prompt.shape[0]
-        cameras = picture_cameras.to(rows.device)[rows // answers_per_prompt]
-    code, log_variance, parameters = model.decode_states(states, cameras)
+    if not settings["return_dict_in_generate"]:
+        return output.sequences
+    if not at_once:
+        trace_faces(faces, output, model.config.face_token_id)
     fields = dict(output)
     if not settings["output_hidden_states"]:
         fields.pop("hidden_states")
     kind = FaceGPTGenerateBeamOutput if "beam_indices" in output else FaceGPTGenerateOutput
-    return kind(**fields, face_code=code, face_log_variance=log_variance, face_parameters=parameters, face_rows=rows)
+    return kind(**fields, **faces.said_until(output.sequences.shape[1])._asdict())
+
+
+def _count_prompts(prompts: Tensor | None, picture_cameras: Tensor | None) -> int:
+    count = 0 if prompts is None else prompts.shape[0]
+    if picture_cameras is not None and picture_cameras.shape[0] != count:
+        raise ValueError(
+            f"got {picture_cameras.shape[0]} rows of picture_cameras for {count} prompts; give one row per prompt"
+        )
+    return max(count, 1)
+
+
+def _rows_stay_in_place(settings: "_Settings") -> bool:
+    """Whether a row of the batch is one answer from its beginning to its end, and no token is taken back."""
+    assisted = settings["assistant_model"] is not None or settings["prompt_lookup_num_tokens"] is not None
+    return (settings["num_beams"] or 1) == 1 and not assisted
 
 
 class _Settings:
@@ -170,16 +200,3 @@ def _face_processor(
     return FaceLogitsProcessor(
         model.config.face_token_id, [ends] if isinstance(ends, int) else list(ends), min_faces, length, budget
     )
-
-
-def _states_of_faces(output: Any, face_token_id: int) -> tuple[Tensor, Tensor]:
-    """Rows `(N,)` of the generated `<FACE>` tokens and the states `(N, D)` that predicted them."""
-    beams = output.get("beam_indices")
-    count = len(output.hidden_states) if beams is None else beams.shape[1]
-    rows, steps = (output.sequences[:, -count:] == face_token_id).nonzero(as_tuple=True)
-    # Row r of a beam search's answer was, at each step, decoded in another row of the batch.
-    sources = rows if beams is None else beams[rows, steps]
-    last = [layers[-1] for layers in output.hidden_states]
-    states = [last[step][source, -1] for source, step in zip(sources.tolist(), steps.tolist(), strict=True)]
-    empty = last[0][0, -1:][:0]
-    return rows, torch.stack(states) if states else empty

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from .configuration_facegpt import FaceGPTConfig, MorphableModelConfig
+from .face_encoder import FacePlaces
 from .face_head import bounded_code, decode, encode
 from .face_parameters import (
     FaceParameters,
@@ -33,6 +34,7 @@ from .face_parameters import (
     vector_to_parameters,
 )
 
+FRESH = -1  # what a face refers to that refers to no other
 MOST_FACES_BACK = 16  # faces that are still further back are told apart by their states alone
 
 
@@ -65,6 +67,19 @@ class ReferencePointer(nn.Module):
         slots = query @ self.slots.weight.mT
         scores = query @ self.key(self.norm(face_states)).mT + slots.gather(1, faces_back.clamp(1, MOST_FACES_BACK))
         return torch.cat((slots[:, :1], scores.masked_fill(faces_back < 1, -torch.inf)), dim=1)
+
+
+def faces_back(places: FacePlaces, numbers: Tensor) -> Tensor:
+    """How far back in its dialogue each of M faces is for those of `numbers` `(N,)`: `(N, M)`, 1 for the latest one
+    before; 0 where it is of another dialogue, or not before."""
+    back = places.orders[numbers, None] - places.orders[None]
+    return torch.where(places.rows[numbers, None] == places.rows[None], back, 0).clamp(min=0)
+
+
+def chosen_references(scores: Tensor, places: FacePlaces) -> Tensor:
+    """What `ReferencePointer`'s scores `(N, 1 + M)` choose: `(N,)` numbers within rows, or `FRESH`."""
+    numbers = torch.cat((places.orders.new_tensor([FRESH]), places.orders))
+    return numbers[scores.argmax(-1)]
 
 
 class FaceEdits(NamedTuple):

@@ -18,7 +18,7 @@ embedding layer. Each face is known by its place in the batch, and the hook keep
 a batch that is read at once, a prompt that is read in pieces, and an answer that grows token by token.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -97,17 +97,22 @@ class FaceOffsets:
         self.rows, self.columns = places.rows, places.columns
         self.values = values
         self.batch = batch
-        self.read = 0
+        self.length_read = 0
 
     def add_to(self, embedded: Tensor) -> Tensor:
         """The next piece `(B, t, D)` with its faces; a piece longer than all that was read begins anew."""
         length = embedded.shape[1]
-        start = 0 if length > self.read else self.read
-        self.read = start + length
+        start = 0 if length > self.length_read else self.length_read
+        self.length_read = start + length
         self.repeat_rows(embedded.shape[0])
         here = (self.columns >= start) & (self.columns < start + length)
         places = tuple(place[here].to(embedded.device) for place in (self.rows, self.columns - start))
         return embedded.index_put(places, self.values[here].to(embedded), accumulate=True)
+
+    def append(self, rows: Tensor, columns: Tensor, values: Tensor) -> None:
+        """More faces, in text that is still to be read."""
+        self.rows, self.columns = torch.cat((self.rows, rows)), torch.cat((self.columns, columns))
+        self.values = torch.cat((self.values, values))
 
     def repeat_rows(self, batch: int) -> None:
         """Follow a batch whose rows were repeated, each next to itself, until there are `batch`."""
@@ -121,35 +126,50 @@ class FaceOffsets:
 
 
 class FaceHook:
-    """The forward hook on the embeddings of a vision-language model; silent until there are faces to add."""
+    """The forward hooks on a vision-language model and its embeddings; silent until there are faces to add.
 
-    def __init__(self, embeddings: nn.Module):
+    Args:
+        vlm (`torch.nn.Module`): the whole model, whose hidden states can be followed.
+        embeddings (`torch.nn.Module`): its embedding layer.
+    """
+
+    def __init__(self, vlm: nn.Module, embeddings: nn.Module):
         self._offsets: FaceOffsets | None = None
+        self._follow: Callable[[Tensor], None] | None = None
         self._attach(embeddings)
+        vlm.register_forward_hook(self._pass_on_states)
 
     def _attach(self, embeddings: nn.Module) -> None:
         self._embeddings = embeddings
-        self._handle = embeddings.register_forward_hook(self)
+        self._handle = embeddings.register_forward_hook(self._add)
 
     @contextmanager
-    def adding(self, offsets: FaceOffsets, embeddings: nn.Module) -> Iterator[None]:
+    def adding(
+        self, offsets: FaceOffsets, embeddings: nn.Module, follow: Callable[[Tensor], None] | None = None
+    ) -> Iterator[None]:
         """Add `offsets` to what `embeddings` give within this context.
 
         Args:
             offsets (`FaceOffsets`): what to add.
             embeddings (`torch.nn.Module`): the layer in use, which an adapter may have put in place of the first one.
+            follow (callable, *optional*): called with the last hidden states `(B, t, D)` of each pass; hidden states
+                must be asked for.
         """
         if embeddings is not self._embeddings:
             self._handle.remove()
             self._attach(embeddings)
-        self._offsets = offsets
+        self._offsets, self._follow = offsets, follow
         try:
             yield
         finally:
-            self._offsets = None
+            self._offsets = self._follow = None
 
-    def __call__(self, module: nn.Module, arguments: Any, embedded: Tensor) -> Tensor | None:
+    def _add(self, module: nn.Module, arguments: Any, embedded: Tensor) -> Tensor | None:
         # Some models embed a single token on the side, to compare it with others.
         if self._offsets is None or embedded.ndim != 3:
             return None
         return self._offsets.add_to(embedded)
+
+    def _pass_on_states(self, module: nn.Module, arguments: Any, output: Any) -> None:
+        if self._follow is not None:
+            self._follow(output.hidden_states[-1])

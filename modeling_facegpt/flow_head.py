@@ -33,6 +33,8 @@ LEVEL_FREQUENCIES = 64
 LONGEST_PERIOD = 10_000.0
 LEVEL_STEPS = 1000  # noise levels are told apart as finely as the scheduler counts them
 UNCONDITIONAL_SHARE = 0.1
+FLOW_STEPS = 25  # of sampling
+GUIDANCE_SCALE = 1.5
 DRAWS_PER_FACE = 4  # noise levels that each face of a batch is trained at
 
 
@@ -40,8 +42,10 @@ class FaceSampling(NamedTuple):
     """How faces are drawn where words leave them open."""
 
     generator: torch.Generator | None = None  # of the noise; None: one with seed 0, the same for every call
-    steps: int = 25
-    guidance_scale: float = 1.5  # 1: as trained; above: closer to the words, less different; 0: words do not count
+    steps: int = FLOW_STEPS
+    guidance_scale: float = (
+        GUIDANCE_SCALE  # 1: as trained; above: closer to the words, less different; 0: words do not count
+    )
 
     def checked(self) -> "FaceSampling":
         """The same; raises `ValueError` where a number makes no sense."""
@@ -70,7 +74,12 @@ class FlowBlock(nn.Module):
 
 
 class FlowHead(nn.Module):
-    """The velocity of a noisy code, given the hidden state that predicts its `<FACE>`."""
+    """The velocity of a noisy code, given the hidden state that predicts its `<FACE>`.
+
+    Codes are about N(0, 1) over faces. The velocity of exactly such codes is known, and the network adds what differs
+    from it, at unit variance for every noise level (as Karras et al. 2022, "Elucidating the Design Space of
+    Diffusion-Based Generative Models", do for denoisers): an untrained head draws from the prior over faces.
+    """
 
     def __init__(self, config: FaceGPTConfig, hidden_size: int, width: int):
         super().__init__()
@@ -81,7 +90,6 @@ class FlowHead(nn.Module):
         self.level = nn.Sequential(nn.Linear(2 * LEVEL_FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
         self.input = nn.Linear(self.code_size, width)
         self.blocks = nn.ModuleList(FlowBlock(width) for _ in range(BLOCKS))
-        self.output_norm = nn.LayerNorm(width)
         self.output = nn.Linear(width, self.code_size)
 
     def forward(self, noisy: Tensor, levels: Tensor, states: Tensor, unconditional: Tensor) -> Tensor:
@@ -95,10 +103,12 @@ class FlowHead(nn.Module):
         """
         wanted = torch.where(unconditional[:, None], self.no_condition.weight, self.condition(self.norm(states)))
         condition = wanted + self.level(_level_waves(levels))
-        features = self.input(noisy)
+        levels = levels[:, None]
+        variance = levels.square() + (1 - levels).square()
+        features = self.input(noisy * variance.rsqrt())
         for block in self.blocks:
             features = block(features, condition)
-        return self.output(self.output_norm(features))
+        return (2 * levels - 1) / variance * noisy + variance.rsqrt() * self.output(features)
 
 
 class FlowExample(NamedTuple):

@@ -34,15 +34,17 @@ from .dialogue_supervision import DecodedFaces, find_decoded_faces, supervise_di
 from .face_editing import EditHead, ReferencePointer
 from .face_encoder import FaceEncoder, FaceHook, FaceOffsets, check_given_faces, find_faces
 from .face_head import FaceHead, decode
-from .face_parameters import parameters_to_vector, select_faces, vector_to_parameters
+from .face_imagination import imagine
+from .face_parameters import FaceParameters, parameters_to_vector, select_faces, vector_to_parameters
 from .face_supervision import FaceTargets, face_loss_terms, weighted_sum
-from .flow_head import FlowHead
+from .flow_head import FLOW_STEPS, GUIDANCE_SCALE, FaceSampling, FlowHead
 from .generation_facegpt import reconstruct
 from .morphable_model import MorphableModel
 from .output_facegpt import FaceGPTOutput, choose_layers, text_loss
 from .pipeline_facegpt import CUSTOM_PIPELINES
 from .processing_facegpt import FaceGPTProcessor
 from .reconstruction import Reconstruction
+from .running_faces import RunningFaces
 
 _NO_DIALOGUE = (
     "got {} for a checkpoint without the parts for dialogue about faces; build it with a dialogue_hidden_size, "
@@ -110,7 +112,7 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         self.edit_head = EditHead(config, hidden_size, width) if width else None
         self.flow_head = FlowHead(config, hidden_size, width) if width else None
         # Registered once: a hook that comes later would make a compiled model compile again.
-        self.face_hook = FaceHook(self.vlm.get_input_embeddings()) if width else None
+        self.face_hook = FaceHook(self.vlm, self.vlm.get_input_embeddings()) if width else None
         self.post_init()
 
     @classmethod
@@ -221,6 +223,7 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         *,
         picture_cameras: Tensor | None = None,
         given_faces: Tensor | None = None,
+        face_sampling: FaceSampling | None = None,
         min_faces: int = 0,
         **kwargs: Any,
     ) -> Any:
@@ -233,12 +236,15 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
                 principal point of the picture that its faces are seen in; see `forward`.
             given_faces (`torch.Tensor` of shape `(M, P)`, *optional*): for each `<FACE>` of the prompts, the
                 parameters of the face it stands for; see `forward`.
+            face_sampling (`FaceSampling`, *optional*): how a face is drawn that words leave open. Default: the same
+                face at every call.
             min_faces (`int`): how often every answer must say `<FACE>`; a request for a face sets 1.
             kwargs: of the vision-language model's `generate`, such as `pixel_values`, `num_beams` or `streamer`.
 
         Returns:
             `torch.Tensor` of token ids or, with `return_dict_in_generate=True`, `FaceGPTGenerateOutput` or
-            `FaceGPTGenerateBeamOutput` with one row of `face_parameters` for each `<FACE>` in the answers.
+            `FaceGPTGenerateBeamOutput` with one row of `face_parameters` for each `<FACE>` in the answers: an earlier
+            face of the dialogue and an edit, or a fresh one.
 
         Raises:
             ValueError: if `min_faces` are more than the answer may have tokens, or there is not one row of
@@ -250,6 +256,7 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
             generation_config,
             picture_cameras=picture_cameras,
             given_faces=given_faces,
+            face_sampling=face_sampling,
             min_faces=min_faces,
             **kwargs,
         )
@@ -376,6 +383,12 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
         offsets = self.encode_given_faces(input_ids, given_faces)
         return cast(FaceHook, self.face_hook).adding(offsets, self.get_input_embeddings())
 
+    def following(self, faces: RunningFaces) -> AbstractContextManager[None]:
+        """The context in which `faces` are read and told what the vision-language model makes of them."""
+        if faces.offsets is None:
+            return nullcontext()
+        return cast(FaceHook, self.face_hook).adding(faces.offsets, self.get_input_embeddings(), faces.read_states)
+
     def decode_states(self, states: Tensor, picture_cameras: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Faces of the states that predict their `<FACE>`.
 
@@ -462,6 +475,38 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
             refine_steps=refine_steps,
             batch_size=batch_size,
         )
+
+    def imagine(
+        self,
+        prompts: Any,
+        processor: Any = None,
+        *,
+        count: int = 1,
+        guidance_scale: float = GUIDANCE_SCALE,
+        steps: int = FLOW_STEPS,
+        seed: int = 0,
+    ) -> FaceParameters:
+        """Different faces that words describe, each drawn by the flow head from the state where the answer begins.
+
+        The same seed gives the same faces, whichever prompts come together and however many faces are drawn; with it,
+        faces of the same number of different prompts start from the same noise and are alike where words allow.
+
+        Args:
+            prompts (`str`, `list` or `dict`): a sentence, a dialogue that ends with the user's turn, or a list of
+                either; or the inputs that a processor made of them.
+            processor (`FaceGPTProcessor`, *optional*): default: the one saved beside this model.
+            count (`int`): faces per prompt.
+            guidance_scale (`float`): 1 draws as trained; more stays closer to the words and differs less.
+            steps (`int`): of the integration from noise to faces.
+            seed (`int`): of the noise.
+
+        Returns:
+            `FaceParameters`: `count` faces for each prompt, prompt by prompt, as the default camera sees them.
+
+        Raises:
+            ValueError: if this checkpoint makes no faces from words, a prompt is empty, or a number makes no sense.
+        """
+        return imagine(self, processor, prompts, count=count, guidance_scale=guidance_scale, steps=steps, seed=seed)
 
 
 @torch.no_grad()

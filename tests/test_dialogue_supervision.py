@@ -22,7 +22,7 @@ from facegpt_trainer.training_config import LOSS_WEIGHTS
 from torch import Tensor
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor, FaceParameters
-from modeling_facegpt.dialogue_supervision import faces_back
+from modeling_facegpt.face_editing import faces_back
 from modeling_facegpt.face_encoder import find_faces
 from modeling_facegpt.face_parameters import parameters_to_vector
 

@@ -223,7 +223,8 @@ def test_half_precision_and_saving(
 
 
 @pytest.mark.parametrize(
-    ("rows", "words"), [(slice(0, 2), "got given_faces of shape"), (None, "reads no faces"), ("embedded", "without")]
+    ("rows", "words"),
+    [(slice(0, 2), "got given_faces of shape"), (None, "without the parts for dialogue"), ("embedded", "without")],
 )
 def test_faces_that_cannot_be_read_are_refused(
     facegpt: FaceGPTForConditionalGeneration,

@@ -119,8 +119,12 @@ class FaceGPTConfig(PreTrainedConfig):
         Side in pixels of the square picture in which a face is rendered and compared.
     max_faces (`int`, *optional*, defaults to 8):
         Slots that one look at a picture fills.
+    log_variance_offset (`list[float]`, *optional*):
+        What calibration on held-out faces adds to the log-variance of each number of a face's code; default: nothing.
     loss_weights (`dict[str, float]`, *optional*):
         Weight of each named loss term; terms without a weight count zero.
+    custom_pipelines (`dict[str, dict]`, *optional*):
+        Pipelines that come along with the code, by task; the model names its own.
     auto_map (`dict[str, str]`, *optional*):
         Auto class to module and class in the code that is saved beside the weights.
     """
@@ -138,8 +142,10 @@ class FaceGPTConfig(PreTrainedConfig):
     dialogue_hidden_size: int | None = None
     render_size: int = 112
     max_faces: int = 8
+    log_variance_offset: list[float] = field(default_factory=list)
     loss_weights: dict[str, float] = field(default_factory=dict)
     tie_word_embeddings: bool = False
+    custom_pipelines: dict[str, Any] = field(default_factory=dict)
     auto_map: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self, **kwargs: Any):

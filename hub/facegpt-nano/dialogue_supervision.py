@@ -23,7 +23,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .face_editing import FaceEdits, apply_edits, changed_groups, mean_over_groups
+from .face_editing import (
+    FRESH,
+    FaceEdits,
+    apply_edits,
+    changed_groups,
+    chosen_references,
+    faces_back,
+    mean_over_groups,
+)
 from .face_encoder import FacePlaces, find_faces
 from .face_head import encode
 from .face_parameters import vector_to_parameters
@@ -31,8 +39,6 @@ from .face_supervision import FaceTargets
 from .flow_head import draw_flow_examples
 from .losses import code_loss, flow_loss, gate_loss, reference_loss
 from .morphable_model import MorphableModel
-
-FRESH = -1  # what a face refers to that refers to no other
 
 
 class DecodedFaces(NamedTuple):
@@ -68,13 +74,6 @@ def find_decoded_faces(
         states=hidden_states[places.rows[numbers], places.columns[numbers] - 1].to(device, torch.float32),
         face_states=hidden_states[places.rows, places.columns].to(device, torch.float32),
     )
-
-
-def faces_back(places: FacePlaces, numbers: Tensor) -> Tensor:
-    """How far back in its dialogue each of M faces is for those of `numbers` `(N,)`: `(N, M)`, 1 for the latest one
-    before; 0 where it is of another dialogue, or not before."""
-    back = places.orders[numbers, None] - places.orders[None]
-    return torch.where(places.rows[numbers, None] == places.rows[None], back, 0).clamp(min=0)
 
 
 def supervise_dialogue(
@@ -140,12 +139,6 @@ def _supervise_pointer(model: Any, faces: DecodedFaces, meant: Tensor, fresh: Te
         return _Supervised({}, touched)
     terms = {"reference": _mean(reference_loss(scores, torch.where(fresh, 0, 1 + meant)))}
     return _Supervised(terms, touched, chosen_references(scores, faces.places))
-
-
-def chosen_references(scores: Tensor, places: FacePlaces) -> Tensor:
-    """What `ReferencePointer`'s scores `(N, 1 + M)` choose: `(N,)` numbers within rows, or `FRESH`."""
-    numbers = torch.cat((places.orders.new_tensor([FRESH]), places.orders))
-    return numbers[scores.argmax(-1)]
 
 
 def _supervise_edits(

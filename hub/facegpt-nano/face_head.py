@@ -43,7 +43,10 @@ LARGEST_CODE = 10.0  # standard deviations; of a stranger face this much is read
 
 
 class FaceHead(nn.Module):
-    """Two-layer perceptron from a hidden state to the code of a face and the log-variance of each of its numbers."""
+    """Two-layer perceptron from a hidden state to the code of a face and the log-variance of each of its numbers.
+
+    `calibrate` sets what is added to the log-variances: how unsure the head is on faces that it was not trained on.
+    """
 
     def __init__(self, config: FaceGPTConfig, hidden_size: int):
         super().__init__()
@@ -52,6 +55,21 @@ class FaceHead(nn.Module):
         self.hidden = nn.Linear(hidden_size, config.face_head_hidden_size)
         self.activation = nn.GELU()
         self.output = nn.Linear(config.face_head_hidden_size, 2 * self.code_size)
+        self.calibrate(config.log_variance_offset)
+
+    def calibrate(self, offset: list[float]) -> None:
+        """Add `offset`, one number per number of a code or none at all, to the log-variances from now on.
+
+        Raises:
+            ValueError: if there are not as many numbers.
+        """
+        if offset and len(offset) != self.code_size:
+            raise ValueError(
+                f"got a log_variance_offset of {len(offset)} numbers for codes of {self.code_size}; "
+                "calibrate the checkpoint anew, or leave the offset empty"
+            )
+        # Of the configuration, not of the weights: checkpoints from before their calibration stay whole.
+        self.log_variance_offset = tuple(offset) or (0.0,)
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
         """Codes of faces and their log-variances.
@@ -64,7 +82,8 @@ class FaceHead(nn.Module):
         """
         output = self.output(self.activation(self.hidden(self.norm(hidden_states))))
         code, log_variance = output.split(self.code_size, dim=-1)
-        return code, log_variance.clamp(MINIMUM_LOG_VARIANCE, MAXIMUM_LOG_VARIANCE)
+        offset = log_variance.new_tensor(self.log_variance_offset)
+        return code, log_variance.clamp(MINIMUM_LOG_VARIANCE, MAXIMUM_LOG_VARIANCE) + offset
 
 
 def decode(code: Tensor, picture_cameras: Tensor, config: MorphableModelConfig) -> FaceParameters:
@@ -77,15 +96,13 @@ def decode(code: Tensor, picture_cameras: Tensor, config: MorphableModelConfig) 
         config (`MorphableModelConfig`): the 3DMM.
     """
     raw = vector_to_parameters(code, config)
-    log_focal = (LOG_FOCAL_SCALE * raw.log_focal).clamp(-1.0, 1.0)
-    translation = _place(raw.translation, picture_cameras, log_focal)
-    rotation = rotation_6d_to_matrix(ROTATION_SCALE * raw.rotation + _identity_rotation(code))
+    rotation, translation, log_focal = _decode_pose(raw.rotation, raw.translation, raw.log_focal, picture_cameras)
     return FaceParameters(
         identity=raw.identity,
         albedo=raw.albedo,
         expression=_clamp_to_range(EXPRESSION_SCALE * raw.expression) if _has_range(config) else raw.expression,
         light=LIGHT_SCALE * raw.light + _light_mean(code),
-        rotation=matrix_to_rotation_6d(_viewing_rotation(translation) @ rotation),
+        rotation=rotation,
         translation=translation,
         log_focal=log_focal,
         gaze=GAZE_SCALE * raw.gaze,
@@ -128,22 +145,54 @@ def parameter_standard_deviation(
 ) -> FaceParameters:
     """Standard deviation of each parameter in its own unit, from the log-variance `(N, P)` of the code.
 
-    First order: the position's and the size's uncertainties are carried to metres at the face's depth.
+    First order, the numbers of the code taken as independent: a face aside of the camera's axis is as unsure sideways
+    as its size makes its distance, and a rotation is unsure only where rotations can go.
     """
     raw = vector_to_parameters((0.5 * log_variance).exp(), config)
-    depth = parameters.translation[:, 2:]
-    focal = picture_cameras[:, :1] * parameters.log_focal.exp()
-    across = POSITION_SCALE * raw.translation[:, :2] * depth / focal
+    rotation, translation = _pose_deviation(raw, parameters, picture_cameras, config)
     return FaceParameters(
         identity=raw.identity,
         albedo=raw.albedo,
         expression=EXPRESSION_SCALE * raw.expression if _has_range(config) else raw.expression,
         light=LIGHT_SCALE * raw.light,
-        rotation=ROTATION_SCALE * raw.rotation,
-        translation=torch.cat((across, LOG_SIZE_SCALE * raw.translation[:, 2:] * depth), dim=-1),
+        rotation=rotation,
+        translation=translation,
         log_focal=LOG_FOCAL_SCALE * raw.log_focal,
         gaze=GAZE_SCALE * raw.gaze,
     )
+
+
+def _pose_deviation(
+    raw: FaceParameters, parameters: FaceParameters, picture_cameras: Tensor, config: MorphableModelConfig
+) -> tuple[Tensor, Tensor]:
+    """Standard deviation of rotation `(N, 6)` and translation `(N, 3)`: each number that they follow from is moved by
+    its own standard deviation, up and down.
+
+    Args:
+        raw (`FaceParameters`): standard deviation of the code, N faces.
+        parameters (`FaceParameters`): the N faces.
+        picture_cameras (`torch.Tensor` of shape `(N, 3)`): of the pictures that they are seen in.
+        config (`MorphableModelConfig`): the 3DMM.
+    """
+    code = vector_to_parameters(encode(parameters, picture_cameras, config), config)
+    pose = torch.cat((code.rotation, code.translation, code.log_focal), dim=-1)  # (N, 10)
+    steps = torch.cat((raw.rotation, raw.translation, raw.log_focal), dim=-1).diag_embed()  # (N, 10, 10)
+    steps = torch.cat((steps, -steps, torch.zeros_like(steps[:, :1])), dim=1)  # the last: the face itself
+    moved = (pose[:, None] + steps).flatten(0, 1).split([6, 3, 1], dim=-1)
+    rotation, translation, _ = _decode_pose(*moved, picture_cameras.repeat_interleave(steps.shape[1], dim=0))
+    found = torch.cat((rotation, translation), dim=-1).unflatten(0, steps.shape[:2])  # (N, 21, 9)
+    spread = ((found[:, :-1] - found[:, -1:]).square().sum(1) / 2).sqrt()
+    return spread[:, :6], spread[:, 6:]
+
+
+def _decode_pose(
+    rotation: Tensor, translation: Tensor, log_focal: Tensor, picture_cameras: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotation `(N, 6)`, translation `(N, 3)` and log-focal offset `(N, 1)` of their numbers in the code."""
+    log_focal = (LOG_FOCAL_SCALE * log_focal).clamp(-1.0, 1.0)
+    translation = _place(translation, picture_cameras, log_focal)
+    matrix = rotation_6d_to_matrix(ROTATION_SCALE * rotation + _identity_rotation(rotation))
+    return matrix_to_rotation_6d(_viewing_rotation(translation) @ matrix), translation, log_focal
 
 
 def _place(raw: Tensor, picture_cameras: Tensor, log_focal: Tensor) -> Tensor:

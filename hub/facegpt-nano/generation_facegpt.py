@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Reconstruction of all faces of photographs, by prefills alone: no token is sampled.
+"""Reconstruction of faces in photographs, all of them or those that words name, by prefills alone: nothing is sampled.
 
 Look one, at the whole photograph: the answer is laid out as slots, `<FACE>` after `<FACE>`. Slots are filled, from
 left to right, while `<FACE>` is likelier than the end of the list; the state that predicts a slot gives a first face.
@@ -29,16 +29,28 @@ from torch import Tensor
 from .camera import Camera, default_focal
 from .face_head import parameter_standard_deviation
 from .face_parameters import FaceParameters, concatenate_faces, select_faces, vector_to_parameters
+from .picture_frame import PictureFrame
 from .processing_facegpt import FaceGPTProcessor
-from .reconstruction import Reconstruction, distinct_faces, face_boxes, landmarks_in_photo
+from .prompt_checks import check_length, check_words
+from .reconstruction import Reconstruction, distinct_faces, face_boxes, landmarks_in_photo, poses_agree
+from .refinement import refine
 
 
 class Look(NamedTuple):
-    """What one look at one picture found."""
+    """What one look at one picture found: N faces."""
 
+    code: Tensor  # (N, P) what the head says
+    log_variance: Tensor  # (N, P) of the code
     parameters: FaceParameters  # N faces
     standard_deviation: FaceParameters  # N faces
     probability: Tensor  # (N,)
+
+
+class Picture(NamedTuple):
+    """A photograph and the focal length by which it is looked at."""
+
+    image: Image.Image  # RGB, upright
+    focal: float  # pixels
 
 
 def reconstruct(
@@ -47,61 +59,107 @@ def reconstruct(
     images: Sequence[Image.Image],
     *,
     focals: Sequence[float | None] | None = None,
+    reference: str | Sequence[str | None] | None = None,
+    refine_steps: int = 0,
     batch_size: int = 8,
 ) -> list[Reconstruction]:
-    """All faces of each photograph.
+    """All faces of each photograph, or those that words name.
 
     Args:
         model (`FaceGPTForConditionalGeneration`): in evaluation mode.
         processor (`FaceGPTProcessor` or `None`): `None` loads the one saved beside the model.
         images (sequence of `PIL.Image.Image`): RGB, upright.
         focals (sequence of `float` or `None`, *optional*): focal lengths in pixels; default 1.2 times the longer side.
+        reference (`str`, or a sequence of `str` or `None`, *optional*): words that name faces, such as "the woman on
+            the left"; for all images, or for each of them. Faces that they do not name are left out.
+        refine_steps (`int`): of fitting each face to its pixels afterwards, see `refine`.
         batch_size (`int`): pictures looked at together.
 
     Raises:
-        ValueError: if there are not as many focal lengths as images, or an image is not RGB.
+        ValueError: if there are not as many focal lengths or references as images, an image is not RGB, or a
+            reference has no words or spells a control token.
     """
     if processor is None:
         processor = FaceGPTProcessor.from_pretrained(model.name_or_path)
+    pictures = check_pictures(images, focals)
+    references = _check_references(reference, len(pictures), processor)
+    first = locate(model, processor, pictures, references, batch_size)
+    second = look_closer(model, processor, pictures, [look.parameters for look in first], batch_size)
+    found = [_gather(picture, looks, model) for picture, looks in zip(pictures, second, strict=True)]
+    return refine(model, processor, images, found, steps=refine_steps, batch_size=batch_size)
+
+
+def check_pictures(images: Sequence[Image.Image], focals: Sequence[float | None] | None = None) -> list[Picture]:
+    """Images with their focal lengths, 1.2 times the longer side where none is known; see `reconstruct`."""
     given = [None] * len(images) if focals is None else list(focals)
     if len(given) != len(images):
         raise ValueError(f"got {len(given)} focal lengths for {len(images)} images; give one per image, or None")
     for image in images:
         if image.mode != "RGB":
             raise ValueError(f"got an image of mode {image.mode}, wanted RGB; call image.convert('RGB') first")
-    known = [focal or default_focal(*image.size) for image, focal in zip(images, given, strict=True)]
-    frames = [processor.frame_photograph(image, focal) for image, focal in zip(images, known, strict=True)]
-    first = _look(model, processor, frames, batch_size, slots=model.config.max_faces, close_up=False)
-    crops, owners = [], []
-    for number, look in enumerate(first):
-        camera = _photo_camera(images[number], known[number], look.probability)
-        boxes = face_boxes(landmarks_in_photo(model.face_model, look.parameters, camera))
-        crops += [processor.frame_face(images[number], box, known[number]) for box in boxes.cpu()]
-        owners += [number] * len(boxes)
-    second = _look(model, processor, crops, batch_size, slots=1, close_up=True)
-    return [
-        _gather(image, focal, [look for look, owner in zip(second, owners, strict=True) if owner == number], model)
-        for number, (image, focal) in enumerate(zip(images, known, strict=True))
-    ]
+    return [Picture(image, focal or default_focal(*image.size)) for image, focal in zip(images, given, strict=True)]
 
 
-def _look(model: Any, processor: Any, frames: list, batch_size: int, *, slots: int, close_up: bool) -> list[Look]:
+def locate(
+    model: Any,
+    processor: FaceGPTProcessor,
+    pictures: Sequence[Picture],
+    references: Sequence[str | None],
+    batch_size: int = 8,
+) -> list[Look]:
+    """Look one: the faces of each whole photograph, or those that its reference names."""
+    frames = [processor.frame_photograph(picture.image, picture.focal) for picture in pictures]
+    messages = [processor.reconstruct_messages(reference=reference) for reference in references]
+    return look_at(model, processor, frames, messages, model.config.max_faces, batch_size)
+
+
+def look_closer(
+    model: Any,
+    processor: FaceGPTProcessor,
+    pictures: Sequence[Picture],
+    faces: Sequence[FaceParameters],
+    batch_size: int = 8,
+) -> list[list[Look]]:
+    """Look two, at a crop around each of the `faces` of each photograph: of each one face, or none if it was none."""
+    crops = [frame_crops(model, processor, picture, seen) for picture, seen in zip(pictures, faces, strict=True)]
+    frames = [crop for part in crops for crop in part]
+    messages = [processor.reconstruct_messages(close_up=True)] * len(frames)
+    looks = iter(look_at(model, processor, frames, messages, 1, batch_size))
+    return [[next(looks) for _ in part] for part in crops]
+
+
+def frame_crops(
+    model: Any, processor: FaceGPTProcessor, picture: Picture, faces: FaceParameters
+) -> list[PictureFrame]:
+    """The crop around each of the N `faces` of a photograph."""
+    camera = photo_camera(picture, faces.translation)
+    boxes = face_boxes(landmarks_in_photo(model.face_model, faces, camera))
+    return [processor.frame_face(picture.image, box, picture.focal) for box in boxes.cpu()]
+
+
+def look_at(
+    model: Any,
+    processor: FaceGPTProcessor,
+    frames: Sequence[PictureFrame],
+    messages: Sequence[list[dict[str, Any]]],
+    slots: int,
+    batch_size: int,
+) -> list[Look]:
+    """Fill up to `slots` slots of the answer to each of `messages` about each of `frames`."""
     looks = []
     for start in range(0, len(frames), batch_size):
-        batch = frames[start : start + batch_size]
-        pictures = torch.stack([frame.picture for frame in batch])
-        cameras = torch.stack([frame.camera for frame in batch])
-        looks += _look_at_batch(model, processor, pictures, cameras, slots=slots, close_up=close_up)
+        part = slice(start, start + batch_size)
+        pictures = torch.stack([frame.picture for frame in frames[part]])
+        cameras = torch.stack([frame.camera for frame in frames[part]]).to(model.device)
+        inputs = processor(pictures=pictures, messages=messages[part]).to(model.device)
+        check_length(inputs["input_ids"], model.config.get_text_config(), slots)
+        looks += _look_at_batch(model, inputs, cameras, slots)
     return looks
 
 
-def _look_at_batch(
-    model: Any, processor: Any, pictures: Tensor, cameras: Tensor, *, slots: int, close_up: bool
-) -> list[Look]:
-    messages = processor.reconstruct_messages(close_up)
-    inputs = processor(pictures=pictures, messages=[messages] * len(pictures)).to(model.device)
+def _look_at_batch(model: Any, inputs: Any, cameras: Tensor, slots: int) -> list[Look]:
     inputs = append_tokens(inputs, [model.config.face_token_id] * slots)
-    cameras = cameras.to(model.device).repeat_interleave(slots, dim=0)
+    cameras = cameras.repeat_interleave(slots, dim=0)
     outputs = model(**inputs, picture_cameras=cameras, logits_to_keep=slots + 1)
     probability = slot_probabilities(outputs.logits[:, :slots], model.config)
     count = (probability > 0.5).long().cumprod(-1).sum(-1)
@@ -111,7 +169,13 @@ def _look_at_batch(
     for row, filled in enumerate(count.tolist()):
         chosen = slice(row * slots, row * slots + filled)
         looks.append(
-            Look(select_faces(parameters, chosen), select_faces(deviation, chosen), probability[row, :filled])
+            Look(
+                code=outputs.face_code[chosen],
+                log_variance=outputs.face_log_variance[chosen],
+                parameters=select_faces(parameters, chosen),
+                standard_deviation=select_faces(deviation, chosen),
+                probability=probability[row, :filled],
+            )
         )
     return looks
 
@@ -131,33 +195,44 @@ def slot_probabilities(logits: Tensor, config: Any) -> Tensor:
     return torch.sigmoid(logits[..., config.face_token_id].float() - logits[..., config.end_token_id].float())
 
 
-def _photo_camera(image: Image.Image, focal: float, like: Tensor) -> Camera:
+def photo_camera(picture: Picture, like: Tensor) -> Camera:
     """The photograph's camera, once per row of `like`; the principal point is the middle of the photograph."""
     faces = like.shape[0]
-    centre = torch.tensor([image.width / 2, image.height / 2], device=like.device)
-    return Camera(torch.full((faces,), float(focal), device=like.device), centre.expand(faces, 2))
+    centre = torch.tensor([picture.image.width / 2, picture.image.height / 2], device=like.device)
+    return Camera(torch.full((faces,), float(picture.focal), device=like.device), centre.expand(faces, 2))
 
 
-def _gather(image: Image.Image, focal: float, looks: list[Look], model: Any) -> Reconstruction:
+def _check_references(
+    reference: str | Sequence[str | None] | None, images: int, processor: FaceGPTProcessor
+) -> list[str | None]:
+    """One reference or `None` for each image."""
+    given = [reference] * images if reference is None or isinstance(reference, str) else list(reference)
+    if len(given) != images:
+        raise ValueError(f"got {len(given)} references for {images} images; give one for all, or one per image")
+    return [None if words is None else check_words(words, processor.tokenizer) for words in given]
+
+
+def _gather(picture: Picture, looks: list[Look], model: Any) -> Reconstruction:
     """The faces of one photograph, from left to right. A second look may move two onto the same face: one stays."""
     if not looks:
         empty = vector_to_parameters(
             torch.zeros(0, model.face_head.code_size, device=model.device), model.face_model.config
         )
-        looks = [Look(empty, empty, torch.zeros(0, device=model.device))]
+        nothing = torch.zeros(0, device=model.device)
+        return Reconstruction(picture.image.size, photo_camera(picture, nothing), empty, empty, nothing)
     parameters = concatenate_faces([look.parameters for look in looks])
     deviation = concatenate_faces([look.standard_deviation for look in looks])
     probability = torch.cat([look.probability for look in looks])
-    camera = _photo_camera(image, focal, probability)
+    camera = photo_camera(picture, probability)
     kept = torch.ones_like(probability, dtype=torch.bool)
     if len(probability) > 1:
         boxes = face_boxes(landmarks_in_photo(model.face_model, parameters, camera))
-        kept = distinct_faces(boxes, probability)
+        kept = distinct_faces(boxes, probability, alike=poses_agree(parameters, deviation))
     order = (parameters.translation[:, 0] / parameters.translation[:, 2].clamp(min=1e-6)).argsort()
     order = order[kept[order]]
     return Reconstruction(
-        size=image.size,
-        camera=_photo_camera(image, focal, probability[order]),
+        size=picture.image.size,
+        camera=photo_camera(picture, probability[order]),
         parameters=select_faces(parameters, order),
         standard_deviation=select_faces(deviation, order),
         probability=probability[order],

@@ -30,11 +30,13 @@ from transformers import AddedToken, BatchFeature, ProcessorMixin
 from transformers.models.auto.processing_auto import processor_class_from_name
 from transformers.utils.auto_docstring import auto_docstring
 
+from .conversation import check_image_count, frame_images
 from .picture_frame import PictureFrame, PictureNormalization, frame_square, tensor_to_image
 
 FACE_TOKEN = "<FACE>"
 RECONSTRUCT_ALL = "Reconstruct every face, from left to right."
 RECONSTRUCT_ONE = "Reconstruct the face in the middle."
+RECONSTRUCT_NAMED = "Reconstruct {}."
 
 
 @auto_docstring(custom_intro="Wraps the processor of a vision-language model, whichever that is.")
@@ -158,9 +160,11 @@ class FaceGPTProcessor(ProcessorMixin):
     def model_input_names(self) -> list[str]:
         return self.vlm_processor.model_input_names
 
-    def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
-        """As the wrapped processor's."""
-        return self.vlm_processor.apply_chat_template(conversation, *args, **kwargs)
+    def apply_chat_template(self, conversation: Any, *args: Any, tokenize: bool = False, **kwargs: Any) -> Any:
+        """As the wrapped processor's. With `tokenize=True`, images are framed as `reconstruct` frames photographs."""
+        if tokenize:
+            conversation = frame_images(conversation, self)
+        return self.vlm_processor.apply_chat_template(conversation, *args, tokenize=tokenize, **kwargs)
 
     def decode(self, *args: Any, **kwargs: Any) -> str:
         return self.tokenizer.decode(*args, **kwargs)
@@ -171,9 +175,12 @@ class FaceGPTProcessor(ProcessorMixin):
     def post_process_image_text_to_text(self, *args: Any, **kwargs: Any) -> list[str]:
         return self.vlm_processor.post_process_image_text_to_text(*args, **kwargs)
 
-    def reconstruct_messages(self, close_up: bool = False) -> list[dict[str, Any]]:
-        """The question that `reconstruct` asks of one picture: every face, or (`close_up`) the one in the middle."""
+    def reconstruct_messages(self, close_up: bool = False, *, reference: str | None = None) -> list[dict[str, Any]]:
+        """The question that `reconstruct` asks of one picture: every face, those that the words of `reference` name,
+        or (`close_up`) the one in the middle."""
         question = RECONSTRUCT_ONE if close_up else RECONSTRUCT_ALL
+        if reference is not None:
+            question = RECONSTRUCT_NAMED.format(reference.rstrip(" ."))
         return [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
 
     @auto_docstring(custom_intro="Photographs and dialogue to the wrapped model's inputs.")
@@ -196,6 +203,7 @@ class FaceGPTProcessor(ProcessorMixin):
         if (images is not None and pictures is not None) or (text is not None and messages is not None):
             raise ValueError("got both images and pictures, or both text and messages; give one of each pair")
         if messages is not None:
+            check_image_count(messages, images)
             text = self._write_dialogues(messages)
         prompts = [text] if isinstance(text, str) else list(text or [])
         if messages is not None or pictures is not None:
@@ -223,6 +231,8 @@ class FaceGPTProcessor(ProcessorMixin):
                 f"got pictures of shape {tuple(pictures.shape)} for {tokens} image tokens; "
                 "give one (3, S, S) picture per image token"
             )
+        if not pictures.isfinite().all():
+            raise ValueError("got pictures with pixels that are not finite; give sRGB values in [0, 1]")
         normalization = self._normalization
         if normalization is None or pictures.shape[2:] != (self.render_size, self.render_size):
             images = [[tensor_to_image(picture) for picture in part] for part in pictures.split(counts)]

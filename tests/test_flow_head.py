@@ -1,0 +1,178 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Faces from words: the flow head learns a distribution, and samples of it are reproducible and follow the words."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from modeling_facegpt import FaceGPTConfig, FaceGPTForConditionalGeneration, FaceGPTProcessor, MorphableModelConfig
+from modeling_facegpt.face_parameters import FaceParameters, parameters_to_vector
+from modeling_facegpt.flow_head import FaceSampling, FlowHead, draw_flow_examples, draw_noise, sample_codes
+
+STATE_SIZE = 8
+
+
+@pytest.fixture(scope="module")
+def trained(face_model_config: MorphableModelConfig) -> FlowHead:
+    """Trained a little: for the first of two states, codes lie near +1 or near -1 in their first number; for the
+    second, near +2 alone. All other numbers are N(0, 1), as the prior over faces is."""
+    config = FaceGPTConfig(face_model_config=face_model_config.to_dict())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        head = FlowHead(config, STATE_SIZE, 64)
+        optimizer = torch.optim.AdamW(head.parameters(), lr=1e-2, weight_decay=0.0)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 600)
+        for _ in range(600):
+            example, wanted = draw_flow_examples(*_two_modes(head.code_size, 64))
+            optimizer.zero_grad()
+            (head(*example) - wanted).square().mean().backward()
+            optimizer.step()
+            schedule.step()
+    return head.eval()
+
+
+def _states(kind: Tensor) -> Tensor:
+    return torch.nn.functional.one_hot(kind, STATE_SIZE).float()
+
+
+def _two_modes(size: int, faces: int) -> tuple[Tensor, Tensor]:
+    kind = torch.randint(2, (faces,))
+    codes = torch.randn(faces, size)
+    sign = torch.where(torch.rand(faces) < 0.5, 1.0, -1.0)
+    codes[:, 0] = torch.where(kind == 0, sign, 2.0) + 0.05 * torch.randn(faces)
+    return codes, _states(kind)
+
+
+def _sample(head: FlowHead, kind: int, faces: int, guidance_scale: float = 1.0, seed: int = 0) -> Tensor:
+    noise = draw_noise(faces, head.code_size, torch.Generator().manual_seed(seed))
+    states = _states(torch.full((faces,), kind))
+    return sample_codes(head, states, noise, steps=40, guidance_scale=guidance_scale)
+
+
+def test_both_modes_of_a_distribution_are_drawn(trained: FlowHead):
+    first = _sample(trained, 0, 200)[:, 0]
+    assert 0.35 < (first > 0).float().mean() < 0.65
+    assert ((first.abs() - 1).abs() < 0.35).float().mean() > 0.85
+    others = _sample(trained, 0, 200)[:, 1:]
+    assert others.mean().abs() < 0.1 and 0.9 < others.std() < 1.1
+
+
+def test_the_state_says_what_is_drawn(trained: FlowHead):
+    assert ((_sample(trained, 1, 200)[:, 0] - 2).abs() < 0.35).float().mean() > 0.85
+
+
+def test_guidance_goes_from_all_faces_to_the_words(trained: FlowHead):
+    """Without the condition, faces of both states are drawn; half of them are near 2."""
+    free = (_sample(trained, 1, 200, guidance_scale=0.0)[:, 0] - 2).abs() < 0.5
+    assert 0.2 < free.float().mean() < 0.8
+    assert torch.equal(_sample(trained, 0, 20, 0.0), _sample(trained, 1, 20, 0.0))
+    assert (_sample(trained, 1, 200, guidance_scale=2.0)[:, 0] > 1.5).float().mean() > 0.9
+
+
+def test_an_untrained_head_draws_from_the_prior(face_model_config: MorphableModelConfig):
+    config = FaceGPTConfig(face_model_config=face_model_config.to_dict())
+    head = FlowHead(config, STATE_SIZE, 16)
+    torch.nn.init.zeros_(head.output.weight)
+    torch.nn.init.zeros_(head.output.bias)
+    codes = _sample(head, 0, 1000)
+    torch.testing.assert_close(codes.mean(0), torch.zeros(head.code_size), rtol=0, atol=0.15)
+    torch.testing.assert_close(codes.std(0), torch.ones(head.code_size), rtol=0, atol=0.15)
+
+
+def test_the_default_checkpoint_could_afford_it():
+    """Of a language model 384 wide, under the default 3DMM."""
+    head = FlowHead(FaceGPTConfig(), 384, 256)
+    assert 1.5e6 < sum(weight.numel() for weight in head.parameters()) < 2.5e6
+
+
+def test_noise_is_the_same_however_many_faces_are_drawn():
+    few, many = (draw_noise(faces, 33, torch.Generator().manual_seed(4)) for faces in (2, 5))
+    assert torch.equal(few, many[:2]) and not torch.equal(many[0], many[1])
+
+
+def test_examples_lie_on_straight_paths():
+    codes, states = torch.randn(5, 7), torch.randn(5, 3)
+    example, velocity = draw_flow_examples(codes, states)
+    start = example.noisy - example.levels[:, None] * velocity
+    torch.testing.assert_close(start.view(5, -1, 7), codes[:, None].expand(5, start.shape[0] // 5, 7))
+    assert torch.equal(example.states[::4], states) and len(example.levels.unique()) == 20
+
+
+@pytest.mark.parametrize("sampling", [{"steps": 0}, {"guidance_scale": -1.0}, {"guidance_scale": float("nan")}])
+def test_numbers_without_sense_are_refused(sampling: dict):
+    with pytest.raises(ValueError, match=next(iter(sampling))):
+        FaceSampling(**sampling).checked()
+
+
+def _vectors(faces: FaceParameters) -> Tensor:
+    return parameters_to_vector(faces)
+
+
+def test_imagined_faces_follow_seed_and_prompt_and_not_their_company(
+    dialogue_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
+):
+    settings = {"count": 3, "steps": 4}
+    both = _vectors(dialogue_facegpt.imagine(["an old man", "a woman who is very happy"], processor, **settings))
+    assert both.shape == (6, dialogue_facegpt.face_head.code_size) and both.isfinite().all()
+    alone = _vectors(dialogue_facegpt.imagine("an old man", processor, **settings))
+    torch.testing.assert_close(alone, both[:3], rtol=1e-4, atol=1e-4)
+    again = _vectors(dialogue_facegpt.imagine("an old man", processor, **settings))
+    assert torch.equal(alone, again)
+    fewer = _vectors(dialogue_facegpt.imagine("an old man", processor, count=2, steps=4))
+    torch.testing.assert_close(fewer, alone[:2], rtol=1e-4, atol=1e-4)
+    other = _vectors(dialogue_facegpt.imagine("an old man", processor, seed=1, **settings))
+    distances = torch.cdist(torch.cat((alone, other)), torch.cat((alone, other)))
+    assert (distances + 10 * torch.eye(6) > 0.5).all()
+
+
+def test_prompts_may_be_dialogues_or_inputs(
+    dialogue_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
+):
+    dialogue = [{"role": "user", "content": [{"type": "text", "text": "an old man"}]}]
+    inputs = processor(messages=[dialogue], padding="max_length", max_length=40, padding_side="right")
+    faces = [dialogue_facegpt.imagine(prompt, processor, steps=3) for prompt in ("an old man", dialogue, inputs)]
+    for other in faces[1:]:
+        torch.testing.assert_close(_vectors(other), _vectors(faces[0]), rtol=1e-4, atol=1e-4)
+
+
+def test_an_answer_without_a_picture_is_drawn_as_imagined(
+    dialogue_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
+):
+    """`generate` that must say `<FACE>` at once draws what `imagine` draws, and other faces with another generator."""
+    prompt = dict(processor(messages=[{"role": "user", "content": "an old man"}]))
+    settings = {"max_new_tokens": 1, "min_faces": 1, "do_sample": False, "return_dict_in_generate": True}
+    seeded = FaceSampling(torch.Generator().manual_seed(7), steps=4, guidance_scale=1.0)
+    said = dialogue_facegpt.generate(**prompt, **settings, face_sampling=seeded)
+    imagined = dialogue_facegpt.imagine("an old man", processor, steps=4, guidance_scale=1.0, seed=7)
+    torch.testing.assert_close(said.face_parameters, _vectors(imagined), rtol=1e-4, atol=1e-4)
+    assert said.face_log_variance.isnan().all() and said.face_references.tolist() == [-1]
+    default = [dialogue_facegpt.generate(**prompt, **settings).face_parameters for _ in range(2)]
+    assert torch.equal(*default) and not torch.allclose(default[0], said.face_parameters)
+
+
+def test_what_cannot_be_imagined_is_refused(
+    facegpt: FaceGPTForConditionalGeneration,
+    dialogue_facegpt: FaceGPTForConditionalGeneration,
+    processor: FaceGPTProcessor,
+):
+    with pytest.raises(ValueError, match="makes no faces from words"):
+        facegpt.imagine("an old man", processor)
+    for prompt, settings, words in (
+        (" ", {}, "empty prompt"),
+        ([], {}, "no prompts"),
+        ("a man", {"count": 0}, "count"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            dialogue_facegpt.imagine(prompt, processor, **settings)
