@@ -43,7 +43,7 @@ class FaceGPTGenerationMixin(GenerationMixin):
     @generation_config.setter
     def generation_config(self, value: GenerationConfig) -> None:
         # The base class sets one before there is a model that could keep it.
-        if "vlm" in self._modules:
+        if hasattr(self, "vlm"):
             self.vlm.generation_config = value
 
     def adjust_generation_fn(self, *args: Any, **kwargs: Any) -> None:
