@@ -13,37 +13,32 @@
 # limitations under the License.
 """FaceGPT: any vision-language model, a face head on the states that predict `<FACE>`, and a morphable model."""
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils.auto_docstring import auto_docstring
 from transformers.utils.generic import can_return_tuple
 
-from .answer_generation import generate_answers
 from .configuration_facegpt import FaceGPTConfig
 from .convolutional_vision import read_maps_as_tokens
 from .dialogue_supervision import DecodedFaces, find_decoded_faces, supervise_dialogue
 from .face_editing import EditHead, ReferencePointer
 from .face_encoder import FaceEncoder, FaceHook, FaceOffsets, check_given_faces, find_faces
 from .face_head import FaceHead, decode
-from .face_imagination import imagine
-from .face_parameters import FaceParameters, parameters_to_vector, select_faces, vector_to_parameters
+from .face_parameters import parameters_to_vector, select_faces, vector_to_parameters
 from .face_supervision import FaceTargets, face_loss_terms, weighted_sum
-from .flow_head import FLOW_STEPS, GUIDANCE_SCALE, FaceSampling, FlowHead
-from .generation_facegpt import reconstruct
+from .flow_head import FlowHead
+from .generation_mixin import FaceGPTGenerationMixin
 from .morphable_model import MorphableModel
 from .output_facegpt import FaceGPTOutput, choose_layers, text_loss
 from .pipeline_facegpt import CUSTOM_PIPELINES
 from .processing_facegpt import FaceGPTProcessor
-from .reconstruction import Reconstruction
 from .running_faces import RunningFaces
 
 _NO_DIALOGUE = (
@@ -88,7 +83,7 @@ class FaceGPTPreTrainedModel(PreTrainedModel):
     answer is decoded into the parameters of a morphable model.
     """
 )
-class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
+class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedModel):
     def __init__(
         self, config: FaceGPTConfig, vlm: PreTrainedModel | None = None, face_model: MorphableModel | None = None
     ):
@@ -190,76 +185,6 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
     @auto_docstring(custom_intro="As the vision-language model's.")
     def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> Any:
         return self.vlm.get_image_features(pixel_values, **kwargs, return_dict=True)
-
-    @property
-    def generation_config(self) -> GenerationConfig:
-        """The vision-language model's, which is the one that generates."""
-        return self.vlm.generation_config
-
-    @generation_config.setter
-    def generation_config(self, value: GenerationConfig) -> None:
-        # The base class sets one before there is a model that could keep it.
-        if "vlm" in self._modules:
-            self.vlm.generation_config = value
-
-    def adjust_generation_fn(self, *args: Any, **kwargs: Any) -> None:
-        """As the base class's, which for a checkpoint without `generation_config.json` looks for the ids of special
-        tokens one level too high in `config.json`."""
-        super().adjust_generation_fn(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
-        text_config = self.config.get_text_config()
-        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
-            if getattr(self.generation_config, name) is None:
-                setattr(self.generation_config, name, getattr(text_config, name))
-
-    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> Any:
-        """As the vision-language model's: positions and pictures are its own affair."""
-        return self.vlm.prepare_inputs_for_generation(*args, **kwargs)
-
-    @torch.no_grad()
-    def generate(
-        self,
-        inputs: Tensor | None = None,
-        generation_config: GenerationConfig | None = None,
-        *,
-        picture_cameras: Tensor | None = None,
-        given_faces: Tensor | None = None,
-        face_sampling: FaceSampling | None = None,
-        min_faces: int = 0,
-        **kwargs: Any,
-    ) -> Any:
-        r"""As `generate` of any model of transformers; with `return_dict_in_generate=True`, faces come back too.
-
-        Args:
-            inputs (`torch.Tensor` of shape `(B, T)`, *optional*): the prompts' ids.
-            generation_config (`GenerationConfig`, *optional*): how to decode.
-            picture_cameras (`torch.Tensor` of shape `(B, 3)`, *optional*): for each prompt, focal length and
-                principal point of the picture that its faces are seen in; see `forward`.
-            given_faces (`torch.Tensor` of shape `(M, P)`, *optional*): for each `<FACE>` of the prompts, the
-                parameters of the face it stands for; see `forward`.
-            face_sampling (`FaceSampling`, *optional*): how a face is drawn that words leave open. Default: the same
-                face at every call.
-            min_faces (`int`): how often every answer must say `<FACE>`; a request for a face sets 1.
-            kwargs: of the vision-language model's `generate`, such as `pixel_values`, `num_beams` or `streamer`.
-
-        Returns:
-            `torch.Tensor` of token ids or, with `return_dict_in_generate=True`, `FaceGPTGenerateOutput` or
-            `FaceGPTGenerateBeamOutput` with one row of `face_parameters` for each `<FACE>` in the answers: an earlier
-            face of the dialogue and an edit, or a fresh one.
-
-        Raises:
-            ValueError: if `min_faces` are more than the answer may have tokens, or there is not one row of
-                `picture_cameras` per prompt.
-        """
-        return generate_answers(
-            self,
-            inputs,
-            generation_config,
-            picture_cameras=picture_cameras,
-            given_faces=given_faces,
-            face_sampling=face_sampling,
-            min_faces=min_faces,
-            **kwargs,
-        )
 
     @can_return_tuple
     @auto_docstring(custom_intro="Words and faces; with targets, also the losses.")
@@ -442,71 +367,6 @@ class FaceGPTForConditionalGeneration(FaceGPTPreTrainedModel, GenerationMixin):
             terms["text"] = terms["text"] + 0.0 * touched
         if len(faces.states):
             result.face_code, result.face_log_variance, result.face_parameters = code, log_variance, vectors
-
-    @torch.no_grad()
-    def reconstruct(
-        self,
-        images: Sequence[Image.Image],
-        processor: Any = None,
-        *,
-        focals: Sequence[float | None] | None = None,
-        reference: str | Sequence[str | None] | None = None,
-        refine_steps: int = 0,
-        batch_size: int = 8,
-    ) -> list[Reconstruction]:
-        """All faces of each photograph, or those that words name, from left to right; see
-        `generation_facegpt.reconstruct`.
-
-        Args:
-            images (sequence of `PIL.Image.Image`): RGB, upright.
-            processor (`FaceGPTProcessor`, *optional*): default: the one saved beside this model.
-            focals (sequence of `float` or `None`, *optional*): focal lengths in pixels, where known.
-            reference (`str`, or a sequence of `str` or `None`, *optional*): words that name faces, such as "the woman
-                on the left"; for all images, or for each of them.
-            refine_steps (`int`): of fitting each face to its pixels afterwards, see `refinement.refine`.
-            batch_size (`int`): pictures looked at together.
-        """
-        return reconstruct(
-            self,
-            processor,
-            images,
-            focals=focals,
-            reference=reference,
-            refine_steps=refine_steps,
-            batch_size=batch_size,
-        )
-
-    def imagine(
-        self,
-        prompts: Any,
-        processor: Any = None,
-        *,
-        count: int = 1,
-        guidance_scale: float = GUIDANCE_SCALE,
-        steps: int = FLOW_STEPS,
-        seed: int = 0,
-    ) -> FaceParameters:
-        """Different faces that words describe, each drawn by the flow head from the state where the answer begins.
-
-        The same seed gives the same faces, whichever prompts come together and however many faces are drawn; with it,
-        faces of the same number of different prompts start from the same noise and are alike where words allow.
-
-        Args:
-            prompts (`str`, `list` or `dict`): a sentence, a dialogue that ends with the user's turn, or a list of
-                either; or the inputs that a processor made of them.
-            processor (`FaceGPTProcessor`, *optional*): default: the one saved beside this model.
-            count (`int`): faces per prompt.
-            guidance_scale (`float`): 1 draws as trained; more stays closer to the words and differs less.
-            steps (`int`): of the integration from noise to faces.
-            seed (`int`): of the noise.
-
-        Returns:
-            `FaceParameters`: `count` faces for each prompt, prompt by prompt, as the default camera sees them.
-
-        Raises:
-            ValueError: if this checkpoint makes no faces from words, a prompt is empty, or a number makes no sense.
-        """
-        return imagine(self, processor, prompts, count=count, guidance_scale=guidance_scale, steps=steps, seed=seed)
 
 
 @torch.no_grad()

@@ -1,0 +1,161 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What FaceGPT generates: answers with faces in them, faces of photographs, and faces from words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import GenerationConfig, GenerationMixin
+
+from .answer_generation import generate_answers
+from .face_imagination import imagine
+from .face_parameters import FaceParameters
+from .flow_head import FLOW_STEPS, GUIDANCE_SCALE, FaceSampling
+from .generation_facegpt import reconstruct
+from .reconstruction import Reconstruction
+
+
+class FaceGPTGenerationMixin(GenerationMixin):
+    """The generating half of `FaceGPTForConditionalGeneration`. Words come from its vision-language model, `vlm`."""
+
+    config: Any
+    vlm: Any
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """The vision-language model's, which is the one that generates."""
+        return self.vlm.generation_config
+
+    @generation_config.setter
+    def generation_config(self, value: GenerationConfig) -> None:
+        # The base class sets one before there is a model that could keep it.
+        if hasattr(self, "vlm"):
+            self.vlm.generation_config = value
+
+    def adjust_generation_fn(self, *args: Any, **kwargs: Any) -> None:
+        """As the base class's, which for a checkpoint without `generation_config.json` looks for the ids of special
+        tokens one level too high in `config.json`."""
+        super().adjust_generation_fn(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+        text_config = self.config.get_text_config()
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            if getattr(self.generation_config, name) is None:
+                setattr(self.generation_config, name, getattr(text_config, name))
+
+    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> Any:
+        """As the vision-language model's: positions and pictures are its own affair."""
+        return self.vlm.prepare_inputs_for_generation(*args, **kwargs)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        inputs: Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        *,
+        picture_cameras: Tensor | None = None,
+        given_faces: Tensor | None = None,
+        face_sampling: FaceSampling | None = None,
+        min_faces: int = 0,
+        **kwargs: Any,
+    ) -> Any:
+        r"""As `generate` of any model of transformers; with `return_dict_in_generate=True`, faces come back too.
+
+        Args:
+            inputs (`torch.Tensor` of shape `(B, T)`, *optional*): the prompts' ids.
+            generation_config (`GenerationConfig`, *optional*): how to decode.
+            picture_cameras (`torch.Tensor` of shape `(B, 3)`, *optional*): for each prompt, focal length and
+                principal point of the picture that its faces are seen in; see `forward`.
+            given_faces (`torch.Tensor` of shape `(M, P)`, *optional*): for each `<FACE>` of the prompts, the
+                parameters of the face it stands for; see `forward`.
+            face_sampling (`FaceSampling`, *optional*): how a face is drawn that words leave open. Default: the same
+                face at every call.
+            min_faces (`int`): how often every answer must say `<FACE>`; a request for a face sets 1.
+            kwargs: of the vision-language model's `generate`, such as `pixel_values`, `num_beams` or `streamer`.
+
+        Returns:
+            `torch.Tensor` of token ids or, with `return_dict_in_generate=True`, `FaceGPTGenerateOutput` or
+            `FaceGPTGenerateBeamOutput` with one row of `face_parameters` for each `<FACE>` in the answers: an earlier
+            face of the dialogue and an edit, or a fresh one.
+
+        Raises:
+            ValueError: if `min_faces` are more than the answer may have tokens, or there is not one row of
+                `picture_cameras` per prompt.
+        """
+        return generate_answers(
+            self,
+            inputs,
+            generation_config,
+            picture_cameras=picture_cameras,
+            given_faces=given_faces,
+            face_sampling=face_sampling,
+            min_faces=min_faces,
+            **kwargs,
+        )
+
+    @torch.no_grad()
+    def reconstruct(
+        self,
+        images: Sequence[Image.Image],
+        processor: Any = None,
+        *,
+        focals: Sequence[float | None] | None = None,
+        reference: str | Sequence[str | None] | None = None,
+        batch_size: int = 8,
+    ) -> list[Reconstruction]:
+        """All faces of each photograph, or those that words name, from left to right; see
+        `generation_facegpt.reconstruct`.
+
+        Args:
+            images (sequence of `PIL.Image.Image`): RGB, upright.
+            processor (`FaceGPTProcessor`, *optional*): default: the one saved beside this model.
+            focals (sequence of `float` or `None`, *optional*): focal lengths in pixels, where known.
+            reference (`str`, or a sequence of `str` or `None`, *optional*): words that name faces, such as "the woman
+                on the left"; for all images, or for each of them.
+            batch_size (`int`): pictures looked at together.
+        """
+        return reconstruct(self, processor, images, focals=focals, reference=reference, batch_size=batch_size)
+
+    def imagine(
+        self,
+        prompts: Any,
+        processor: Any = None,
+        *,
+        count: int = 1,
+        guidance_scale: float = GUIDANCE_SCALE,
+        steps: int = FLOW_STEPS,
+        seed: int = 0,
+    ) -> FaceParameters:
+        """Different faces that words describe, each drawn by the flow head from the state where the answer begins.
+
+        The same seed gives the same faces, whichever prompts come together and however many faces are drawn; with it,
+        faces of the same number of different prompts start from the same noise and are alike where words allow.
+
+        Args:
+            prompts (`str`, `list` or `dict`): a sentence, a dialogue that ends with the user's turn, or a list of
+                either; or the inputs that a processor made of them.
+            processor (`FaceGPTProcessor`, *optional*): default: the one saved beside this model.
+            count (`int`): faces per prompt.
+            guidance_scale (`float`): 1 draws as trained; more stays closer to the words and differs less.
+            steps (`int`): of the integration from noise to faces.
+            seed (`int`): of the noise.
+
+        Returns:
+            `FaceParameters`: `count` faces for each prompt, prompt by prompt, as the default camera sees them.
+
+        Raises:
+            ValueError: if this checkpoint makes no faces from words, a prompt is empty, or a number makes no sense.
+        """
+        return imagine(self, processor, prompts, count=count, guidance_scale=guidance_scale, steps=steps, seed=seed)
