@@ -44,9 +44,10 @@ class ArgumentCheck:
         """An int64 tensor of numbers from `lowest` to below the size of the letter `of`."""
         self._check(name, value, shape, (torch.int64,))
         limit = self._sizes[of]
-        if value.numel() and not lowest <= int(value.min()) <= int(value.max()) < limit:
+        least, most = (int(bound) for bound in value.aminmax()) if value.numel() else (lowest, lowest)
+        if value.numel() and not lowest <= least <= most < limit:
             raise ValueError(
-                f"got {name} from {int(value.min())} to {int(value.max())}; "
+                f"got {name} from {least} to {most}; "
                 f"give numbers from {lowest} to {limit - 1}, where {of} = {limit}"
             )
         return self

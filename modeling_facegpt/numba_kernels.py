@@ -43,15 +43,21 @@ def kernel(function: Callable) -> Callable:
     names another.
     """
     try:
-        return njit(function, nogil=True, cache=True, error_model="numpy")
+        return njit(function, nogil=True, cache=True, error_model="numpy", _nrt=False)
     except RuntimeError:  # there is no directory that can be written
         return njit(function, nogil=True, error_model="numpy")
 
 
 def helper(function: Callable) -> Callable:
-    """Compile a function that only kernels call; it is compiled into them."""
+    """Compile a function that only kernels call, into them."""
     return njit(  # pyright: ignore[reportCallIssue]
-        function, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
+        function,
+        nogil=True,
+        error_model="numpy",
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+        forceinline=True,
+        _nrt=False,
     )
 
 

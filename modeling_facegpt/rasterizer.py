@@ -123,7 +123,7 @@ def pixel_points(vertices: Tensor, camera: Camera, near: float = NEAR) -> Tensor
     check = ArgumentCheck().floats("vertices", vertices, "N V 3")
     check.floats("camera.focal", camera.focal, "N").floats("camera.principal_point", camera.principal_point, "N 2")
     camera = sane_camera(camera)
-    if backend := backend_for(vertices):
+    if (backend := backend_for(vertices)) and backend.pixel_points:
         return backend.pixel_points(vertices, *camera, near, _FARTHEST)
     # They go behind the camera before anything is divided by z, so that no NaN enters the gradients.
     good = (vertices.abs() < _FARTHEST).all(-1, keepdim=True) & (vertices[..., 2:] > near)

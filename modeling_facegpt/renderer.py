@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .argument_checks import ArgumentCheck, check_size
-from .backends import Backend, backend_for
+from .backends import FusedRenderer, backend_for
 from .camera import Camera, place_in_camera
 from .face_parameters import FaceParameters
 from .mesh import Mesh, vertex_normals
@@ -27,7 +27,7 @@ from .rasterizer import NEAR, interpolate, pixel_points, rasterize, sane_camera
 from .render_planes import blend_picture, encode, is_sane, sane, unit
 from .rotations import rotation_6d_to_matrix
 from .scanline import Settings
-from .shading import linear_to_srgb, shade
+from .shading import shade
 from .texture import Texture, sample_texture, texel_footprint, texture_at_vertices
 from .topology import topology_of
 
@@ -85,8 +85,9 @@ def render_mesh(
     Returns:
         `RenderOutput`.
     """
-    if texture is None and depth_bias is None and (backend := backend_for(mesh.vertices)):
-        return _render_fused(backend, mesh, parameters, camera, size, silhouettes, attributes)
+    backend = backend_for(mesh.vertices) if texture is None and depth_bias is None else None
+    if backend and backend.render:
+        return _render_fused(backend.render, mesh, parameters, camera, size, silhouettes, attributes)
     return draw_faces(
         light_faces(mesh, parameters),
         mesh.triangles,
@@ -151,7 +152,7 @@ def light_faces(mesh: Mesh, parameters: FaceParameters) -> LitFaces:
 
 
 def _render_fused(
-    backend: Backend,
+    fused: FusedRenderer,
     mesh: Mesh,
     parameters: FaceParameters,
     camera: Camera,
@@ -169,25 +170,15 @@ def _render_fused(
     rotation = rotation_6d_to_matrix(sane(parameters.rotation))
     light, translation = sane(parameters.light), sane(parameters.translation)
     given = mesh.vertices, mesh.albedo, light, rotation, translation, camera, settings.near, topology
-    points, values = backend.shade_points(*given)
+    points, values = fused.shade_points(*given)
     if attributes is not None:
         check.floats("attributes", attributes, "1|N V *")
         values = torch.cat((values, attributes.expand(values.shape[0], -1, -1)), dim=-1)
-    index, depth, image, normals, carried = backend.draw(points, values, topology, settings)
-    mask = (index >= 0).to(image.dtype)[:, None]
+    index, depth, mask, image, normals, carried = fused.draw(points, values, topology, settings)
     if silhouettes:
-        rows = torch.cat((linear_to_srgb(values[..., :3].clamp(0, 1)), torch.ones_like(values[..., :1])), dim=-1)
-        planes = torch.cat((image, mask), dim=1)
-        blended = backend.blend(planes, rows, points, topology, index, depth).clamp(0, 1)
-        image, mask = blended[:, :3], blended[:, 3:]
-    return RenderOutput(
-        image=image,
-        mask=mask,
-        depth=depth[:, None],
-        normals=normals,
-        triangle_index=index,
-        attributes=None if attributes is None else carried,
-    )
+        image, mask = fused.blend(image, mask, values, points, topology, index, depth)
+    carried = None if attributes is None else carried
+    return RenderOutput(image, mask, depth[:, None], normals, triangle_index=index, attributes=carried)
 
 
 def _check_faces(mesh: Mesh, parameters: FaceParameters) -> ArgumentCheck:

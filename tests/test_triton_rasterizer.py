@@ -102,7 +102,7 @@ def draw_both(
     from modeling_facegpt.triton_rasterizer import rasterize
 
     settings = Settings(side, side, 1e-3, cull)
-    ours = rasterize(points, triangles.to(points.device), settings, None if bias is None else bias.to(points.device))
+    ours = rasterize(points, topology_of(triangles.to(points.device)), settings, None if bias is None else bias.to(points.device))
     columns = points.cpu().unbind(-1)
     return Fragments(*ours), Fragments(*reference._Rasterize.apply(*columns, topology_of(triangles), bias, settings))
 
@@ -156,7 +156,7 @@ def test_gradients_are_those_of_the_reference(device: torch.device) -> None:
         fragments = draw_both(points, triangles, side)[0 if ours else 1]
         seen = fragments.barycentrics, fragments.triangle_index
         if ours:
-            picture = interpolate(values, *seen, triangles.to(place))
+            picture = interpolate(values, *seen, topology_of(triangles.to(place)))
         else:
             picture = reference._Interpolate.apply(values, *seen, topology_of(triangles))
         loss = (picture * weight.to(place)).sum() + (fragments.depth * depth_weight[:, 0].to(place)).sum()
@@ -175,7 +175,8 @@ def test_nothing_to_draw_is_an_empty_picture(device: torch.device, count: int, f
     vertices, triangles = ball(1, 8, rings=2)
     points = points_of(vertices[:count], device).requires_grad_()
     fragments = draw_both(points, triangles[:faces], 8)[0]
-    planes = interpolate(points, fragments.barycentrics, fragments.triangle_index, triangles[:faces].to(device))
+    topology = topology_of(triangles[:faces].to(device))
+    planes = interpolate(points, fragments.barycentrics, fragments.triangle_index, topology)
     assert planes.shape == (count, 3, 8, 8) and (planes == 0).all()
     assert torch.autograd.grad(planes.sum(), points)[0].shape == points.shape
 
