@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .numba_color import encode_row, encoding_slope
-from .numba_kernels import array, bands, helper, kernel, run
+from .numba_kernels import INDEX, allocate, array, bands, dtype_of, helper, kernel, run
 from .numba_rasterizer import limits_of
 from .numba_visibility import corners_of, find_visible, locate, pass_back
 from .scanline import Settings
@@ -56,21 +56,20 @@ class _Draw(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, points: Tensor, values: Tensor, topology: Topology, settings: Settings):
         count, size = points.shape[0], (settings.height, settings.width)
-        index = torch.empty(count, *size, dtype=torch.int64)
-        depth = points.new_empty(count, *size)
-        mask, image, normals, attributes = (
-            points.new_empty(count, channels, *size) for channels in (1, 3, 3, values.shape[2] - 6)
+        real, cut = dtype_of(points), bands(count)
+        planes = allocate(
+            ((count, *size), INDEX),
+            ((count, *size), real),
+            *(((count, channels, *size), real) for channels in (1, 3, 3, values.shape[2] - 6)),
         )
-        planes = index, depth, mask, image, normals, attributes
         mesh = array(points), array(values), topology.compact
-        cut = bands(count)
-        given = cut, mesh, limits_of(points, settings), settings.cull
-        run(_draw, count * cut, *given, tuple(plane.numpy() for plane in planes))
+        run(_draw, count * cut, cut, mesh, limits_of(points, settings), settings.cull, tuple(planes))
+        index, depth, mask, image, normals, attributes = (torch.from_numpy(plane) for plane in planes)
         ctx.mark_non_differentiable(index, mask)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(points, values, index, image)
         ctx.topology = topology
-        return planes
+        return index, depth, mask, image, normals, attributes
 
     @staticmethod
     @once_differentiable
@@ -78,9 +77,9 @@ class _Draw(torch.autograd.Function):
         points, values, index, image = ctx.saved_tensors
         count, vertices, channels = values.shape
         cut = bands(count)
-        sums = points.new_zeros(count, cut, vertices, 3), values.new_zeros(count, cut, vertices, channels)
+        sums = points.new_empty(count, cut, vertices, 3), values.new_empty(count, cut, vertices, channels)
         upstream = tuple(
-            np.empty((0,) * dimensions, dtype=sums[0].numpy().dtype) if plane is None else array(plane)
+            np.empty((0,) * dimensions, dtype=dtype_of(points)) if plane is None else array(plane)
             for dimensions, plane in zip((3, 4, 4, 4), (grad_depth, *grad_planes), strict=True)
         )
         mesh = array(points), array(values), ctx.topology.compact
@@ -151,7 +150,7 @@ def _mixed(values, corners, shares, channel):
 
 @kernel
 def _draw_backward(first, end, cut, mesh, index, image, upstream, sums):
-    """Add up in `sums` `(N, cut, V, ...)` what the planes pass back to points and values; planes may be empty."""
+    """Sum in `sums` `(N, cut, V, ...)` what the planes pass back to points and values; planes may be empty."""
     height, width = index.shape[1:]
     area = height * width
     has_depth, has_image = upstream[0].shape[0] > 0, upstream[1].shape[0] > 0
@@ -168,6 +167,7 @@ def _draw_backward(first, end, cut, mesh, index, image, upstream, sums):
             upstream[3][picture : picture + has_attributes].reshape(-1),
         )
         totals = sums[0][picture, band], sums[1][picture, band]
+        totals[0][:], totals[1][:] = 0, 0
         for row in range(height * band // cut, height * (band + 1) // cut):
             for column in range(width):
                 if seen[0][np.uint64(row * width + column)] >= 0:

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .numba_kernels import array, bands, kernel, run
+from .numba_kernels import INDEX, allocate, array, bands, dtype_of, kernel, pictures, run
 from .numba_visibility import corners_of, find_visible, locate, pass_back
 from .scanline import SMALLEST_AREA, WIDEST, Settings
 from .topology import Topology
@@ -54,7 +54,7 @@ def interpolate(attributes: Tensor, barycentrics: Tensor, index: Tensor, topolog
 
 def limits_of(points: Tensor, settings: Settings) -> np.ndarray:
     """What triangles must keep to, in the type of the points: nearest depth, smallest area, largest width."""
-    return np.array([settings.near, SMALLEST_AREA, WIDEST], dtype=array(points).dtype)
+    return np.array([settings.near, SMALLEST_AREA, WIDEST], dtype=dtype_of(points))
 
 
 class _PixelPoints(torch.autograd.Function):
@@ -85,12 +85,13 @@ class _Rasterize(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, points: Tensor, topology: Topology, settings: Settings):
         count, (height, width) = points.shape[0], (settings.height, settings.width)
-        index = torch.empty(count, height, width, dtype=torch.int64)
-        barycentrics = points.new_empty(count, 3, height, width)
-        depth = points.new_empty(count, height, width)
-        cut = bands(count)
+        real, cut = dtype_of(points), bands(count)
+        planes = allocate(
+            ((count, height, width), INDEX), ((count, 3, height, width), real), ((count, height, width), real)
+        )
         given = (array(points), topology.compact, limits_of(points, settings), settings.cull)
-        run(_draw, count * cut, cut, *given, array(index), array(barycentrics), array(depth))
+        run(_draw, count * cut, cut, *given, *planes)
+        index, barycentrics, depth = (torch.from_numpy(plane) for plane in planes)
         ctx.mark_non_differentiable(index)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(points, index)
@@ -108,7 +109,7 @@ class _Rasterize(torch.autograd.Function):
             array(nothing if grad_depth is None else grad_depth),
         )
         cut = bands(count)
-        sums = points.new_zeros(count, cut, vertices, 3)
+        sums = points.new_empty(count, cut, vertices, 3)
         given = (array(points), ctx.topology.compact, array(index), *upstream)
         run(_draw_backward, count * cut, cut, *given, sums.numpy())
         return sums.sum(1) if cut > 1 else sums[:, 0], None, None
@@ -120,13 +121,13 @@ class _Interpolate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, attributes: Tensor, barycentrics: Tensor, index: Tensor, topology: Topology):
         count, _, channels = attributes.shape
-        planes = attributes.new_empty(count, channels, *index.shape[1:])
+        [planes] = allocate(((count, channels, *index.shape[1:]), dtype_of(attributes)))
         cut = bands(count)
         given = (array(attributes), topology.compact, array(index), array(barycentrics))
-        run(_interpolate, count * cut, cut, *given, array(planes))
+        run(_interpolate, count * cut, cut, *given, planes)
         ctx.save_for_backward(attributes, barycentrics, index)
         ctx.topology = topology
-        return planes
+        return torch.from_numpy(planes)
 
     @staticmethod
     @once_differentiable
@@ -134,11 +135,11 @@ class _Interpolate(torch.autograd.Function):
         attributes, barycentrics, index = ctx.saved_tensors
         count, vertices, channels = attributes.shape
         cut = bands(count)
-        sums = attributes.new_zeros(count, cut, vertices, channels)
-        grad_barycentrics = torch.empty_like(barycentrics)
-        given = (array(attributes), ctx.topology.compact, array(index), array(barycentrics), array(grad_planes))
-        run(_interpolate_backward, count * cut, cut, *given, sums.numpy(), grad_barycentrics.numpy())
-        return sums.sum(1) if cut > 1 else sums[:, 0], grad_barycentrics, None, None
+        sums = attributes.new_empty(count, cut, vertices, channels)
+        [grad_barycentrics] = allocate((barycentrics.shape, dtype_of(attributes)))
+        given = (array(attributes), ctx.topology.compact, array(index), array(barycentrics), pictures(grad_planes))
+        run(_interpolate_backward, count * cut, cut, *given, sums.numpy(), grad_barycentrics)
+        return sums.sum(1) if cut > 1 else sums[:, 0], torch.from_numpy(grad_barycentrics), None, None
 
 
 @kernel
@@ -203,7 +204,7 @@ def _draw(first, end, cut, points, triangles, limits, cull, index, barycentrics,
 
 @kernel
 def _draw_backward(first, end, cut, points, triangles, index, grad_barycentrics, grad_depth, sums):
-    """Add up in `sums (N, cut, V, 3)` what barycentrics and depth pass back; either may be empty."""
+    """Sum in `sums (N, cut, V, 3)` what barycentrics and depth pass back; either may be empty."""
     real = points.dtype.type
     height, width = index.shape[1:]
     area = np.uint64(height * width)
@@ -211,6 +212,7 @@ def _draw_backward(first, end, cut, points, triangles, index, grad_barycentrics,
     for unit in range(first, end):
         picture, band = unit // cut, unit % cut
         numbers, place, total = index[picture].reshape(-1), points[picture], sums[picture, band]
+        total[:] = 0
         given = grad_barycentrics[picture : picture + has_shares].reshape(-1)
         given_depth = grad_depth[picture : picture + has_depth].reshape(-1)
         for row in range(height * band // cut, height * (band + 1) // cut):
@@ -253,12 +255,15 @@ def _interpolate_backward(
 ):
     """What planes pass back: to attributes in `sums (N, cut, V, C)`, and to the barycentrics."""
     zero = attributes.dtype.type(0)
-    channels, height, width = grad_planes.shape[1:]
+    channels, (height, width) = attributes.shape[2], index.shape[1:]
+    area = height * width
     for unit in range(first, end):
         picture, band = unit // cut, unit % cut
         values, total, numbers = attributes[picture], sums[picture, band], index[picture].reshape(-1)
+        total[:] = 0
         shares, grad_shares = barycentrics[picture].reshape(3, height * width), grad_barycentrics[picture].reshape(3, height * width)
-        grads = grad_planes[picture].reshape(channels, height * width)
+        begin = picture * grad_planes[1]
+        grads = grad_planes[0][begin : begin + channels * area].reshape(channels, area)
         for row_pixel in range(height * band // cut * width, height * (band + 1) // cut * width):
             pixel = np.uint64(row_pixel)
             grad_u, grad_v, grad_w = zero, zero, zero

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .numba_color import encode, encoding_slope
-from .numba_kernels import array, helper, kernel, run
+from .numba_color import encode_row, encoding_slope
+from .numba_kernels import allocate, array, dtype_of, helper, kernel, run
 from .scanline import SMALLEST_AREA, WIDEST
 from .topology import Topology
 
@@ -74,15 +74,15 @@ class _Blend(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, planes: Tensor, attributes: Tensor, points: Tensor, pairs: _Pairs, limited: bool):
-        blended = planes.clone(memory_format=torch.contiguous_format)
         # By how much the pixel that is blended with is brighter; NaN where the limit cuts the gradient off.
-        contrast = np.empty((len(pairs.rows), planes.shape[1]), dtype=blended.numpy().dtype)
+        contrast = np.empty((len(pairs.rows), planes.shape[1]), dtype=dtype_of(planes))
+        [blended] = allocate((planes.shape, contrast.dtype))
         given = array(planes), array(attributes), array(points), *pairs
-        run(_blend, planes.shape[0], *given, limited, contrast, blended.numpy())
+        run(_blend, planes.shape[0], *given, limited, contrast, blended)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(attributes, points)
         ctx.pairs, ctx.contrast = pairs, contrast
-        return blended
+        return torch.from_numpy(blended)
 
     @staticmethod
     @once_differentiable
@@ -90,14 +90,11 @@ class _Blend(torch.autograd.Function):
         if grad_blended is None:
             return (None,) * 5
         attributes, points = ctx.saved_tensors
-        gradients = (
-            grad_blended.clone(memory_format=torch.contiguous_format),
-            torch.zeros_like(attributes, memory_format=torch.contiguous_format),
-            torch.zeros_like(points, memory_format=torch.contiguous_format),
-        )
+        [grad_planes] = allocate((grad_blended.shape, dtype_of(points)))
+        sums = tuple(torch.empty_like(of, memory_format=torch.contiguous_format) for of in (attributes, points))
         given = array(attributes), array(points), *ctx.pairs, ctx.contrast, array(grad_blended)
-        run(_blend_backward, len(grad_blended), *given, *(gradient.numpy() for gradient in gradients))
-        return *gradients, None, None
+        run(_blend_backward, len(grad_blended), *given, grad_planes, *(total.numpy() for total in sums))
+        return torch.from_numpy(grad_planes), *sums, None, None
 
 
 class _EncodeColors(torch.autograd.Function):
@@ -114,7 +111,7 @@ class _EncodeColors(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_encoded: Tensor):
         values, encoded = ctx.saved_tensors
-        gradient = torch.zeros_like(values, memory_format=torch.contiguous_format)
+        gradient = torch.empty_like(values, memory_format=torch.contiguous_format)
         run(_encode_colors_backward, len(values), array(values), array(encoded), array(grad_encoded), array(gradient))
         return gradient
 
@@ -124,12 +121,14 @@ def _encode_colors(first, end, values, encoded):
     for picture in range(first, end):
         for vertex in range(values.shape[1]):
             for channel in range(3):
-                encoded[picture, vertex, channel] = encode(values[picture, vertex, channel])
+                encoded[picture, vertex, channel] = values[picture, vertex, channel]
+        encode_row(encoded[picture].reshape(3 * values.shape[1]))
 
 
 @kernel
 def _encode_colors_backward(first, end, values, encoded, grad_encoded, gradient):
     for picture in range(first, end):
+        gradient[picture] = 0
         for vertex in range(values.shape[1]):
             for channel in range(3):
                 slope = encoding_slope(values[picture, vertex, channel], encoded[picture, vertex, channel])
@@ -278,11 +277,14 @@ def _recall(points, rows, number, width):
 
 @kernel
 def _blend(first, end, planes, attributes, points, rows, places, counts, limited, contrast, blended):
-    """Blend pictures [first, end), of which `blended` holds a copy; `contrast (P, C)` is for the way back."""
+    """Blend pictures [first, end); `contrast (P, C)` is for the way back."""
     channels, height, width = planes.shape[1:]
     for image in range(first, end):
         place, given = points[image], planes[image].reshape(channels, height * width)
         result = blended[image].reshape(channels, height * width)
+        for channel in range(channels):
+            for pixel in range(height * width):
+                result[channel, pixel] = given[channel, pixel]
         for number in range(places[image], places[image] + counts[image]):
             start, stop, inner, outer = rows[number, 0], rows[number, 1], rows[number, 2], rows[number, 3]
             _, reach, share = _recall(place, rows, number, width)
@@ -327,12 +329,16 @@ def _blend_backward(
     grad_attributes,
     grad_points,
 ):
-    """Of pictures [first, end); `grad_planes` holds a copy of `upstream`."""
+    """Of pictures [first, end)."""
     channels, height, width = upstream.shape[1:]
     zero, one = points.dtype.type(0), points.dtype.type(1)
     for image in range(first, end):
         place, total, given = points[image], grad_points[image], upstream[image].reshape(channels, height * width)
+        total[:], grad_attributes[image] = 0, 0
         result = grad_planes[image].reshape(channels, height * width)
+        for channel in range(channels):
+            for pixel in range(height * width):
+                result[channel, pixel] = given[channel, pixel]
         _cut_off(place, rows, (places[image], places[image] + counts[image]), width, contrast, result)
         for number in range(places[image], places[image] + counts[image]):
             start, stop, outer = rows[number, 0], rows[number, 1], rows[number, 3]

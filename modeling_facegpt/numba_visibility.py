@@ -133,10 +133,27 @@ def _cover(points, triangles, number, x, y, z, rows, index, depth):
         upper, lower = x0 + (center - y0) * upper_slope, x1 + (center - y1) * lower_slope
         other = lower if center >= y1 else upper
         first, last = _first_pixel(min(one, other), width), _first_pixel(max(one, other), width)
+        if first >= last or _fill_short(index, number, row, first, last):
+            continue
         for column in range(first, last):
             rival = index[row, column]
             if rival < 0 or _is_nearer(points, triangles, (number, rival), z, (row, column), depth):
                 index[row, column] = number
+
+
+@helper
+def _fill_short(index, number, row, first, last):
+    """Fill a run of up to four free pixels; false where it is longer or not free.
+
+    Most runs are that short. A loop's end would be guessed wrong at every other one, so all four are written, the last
+    pixel more than once.
+    """
+    second, third = min(first + 1, last - 1), min(first + 2, last - 1)
+    free = index[row, first] & index[row, second] & index[row, third] & index[row, last - 1]
+    if free >= 0 or last - first > 4:
+        return False
+    index[row, first] = index[row, second] = index[row, third] = index[row, last - 1] = number
+    return True
 
 
 @helper
