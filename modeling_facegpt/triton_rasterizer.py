@@ -61,7 +61,8 @@ def launcher_problem() -> str:
     try:
         _launch(sum_corners, (1, 1, 1), (total, table, table, total, 1, 1, 1))
     except Exception as error:
-        return f"its launcher cannot be built: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}"
+        message = str(error).strip() or type(error).__name__
+        return f"its launcher cannot be built: {message.splitlines()[0]}"
     return ""
 
 

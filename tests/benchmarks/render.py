@@ -14,9 +14,9 @@
 """How long drawing takes: `python -m tests.benchmarks.render --backend numba --mesh head --batch 8 --threads 1`.
 
 The last line is the median in milliseconds per picture and nothing else; with `--memory` it is the process's peak in
-MB above what it held before it drew. Forward and backward: from vertices in camera
-space and vertex colours to the picture and back, gradients given; with `--step` from a mesh, pose and light to the
-masked photometric loss and back to all of them.
+MB above what it held before it drew. Forward and backward: from vertices in camera space and vertex colours to the
+picture and back, gradients given; with `--step` from a mesh, pose and light to the masked photometric loss and back to
+all of them. With `--device cuda` CUDA events take the time: `--device cuda --backend triton --batch 256`.
 """
 
 import argparse
@@ -26,12 +26,13 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from modeling_facegpt import Camera, FaceParameters, Mesh, MorphableModel, render_mesh
-from modeling_facegpt.backends import CANDIDATES, REFERENCE, use_backend
+from modeling_facegpt.backends import CANDIDATES, REFERENCE, availability, use_backend
 from modeling_facegpt.camera import place_in_camera
 from modeling_facegpt.losses import masked_photometric_loss
 from modeling_facegpt.rasterizer import interpolate, pixel_points, rasterize
@@ -101,12 +102,18 @@ def pose(batch: int, side: int) -> tuple[FaceParameters, Camera]:
     return parameters, Camera(torch.full((batch,), 2.3 * side), torch.full((batch, 2), side / 2))
 
 
+def on_device(record: Any, device: torch.device | str) -> Any:
+    """A record of tensors, on a device."""
+    return type(record)(*(tensor.to(device) for tensor in record))
+
+
 def drawing_task(mesh: Mesh, side: int, silhouettes: bool, backward: bool = True) -> Callable[[], object]:
-    """Camera-space vertices and colours -> picture (and mask) -> gradients to both."""
-    parameters, camera = pose(len(mesh.vertices), side)
+    """Camera-space vertices and colours -> picture (and mask) -> gradients to both, on the mesh's device."""
+    parameters, camera = (on_device(record, mesh.vertices.device) for record in pose(len(mesh.vertices), side))
     vertices = place_in_camera(mesh.vertices, parameters.rotation, parameters.translation).requires_grad_(backward)
     colors = mesh.albedo.clone().requires_grad_(backward)
     upstream = torch.randn(len(vertices), 3 + silhouettes, side, side, generator=torch.Generator().manual_seed(2))
+    upstream = upstream.to(vertices.device)
 
     def run() -> object:
         fragments = rasterize(vertices, mesh.triangles, camera, (side, side))
@@ -123,8 +130,9 @@ def drawing_task(mesh: Mesh, side: int, silhouettes: bool, backward: bool = True
 
 def step_task(mesh: Mesh, side: int, silhouettes: bool) -> Callable[[], object]:
     """Vertices, albedo, light, pose -> picture -> masked photometric loss -> gradients to all of them."""
-    parameters, camera = pose(len(mesh.vertices), side)
+    parameters, camera = (on_device(record, mesh.vertices.device) for record in pose(len(mesh.vertices), side))
     target = torch.rand(len(mesh.vertices), 3, side, side, generator=torch.Generator().manual_seed(2))
+    target = target.to(mesh.vertices.device)
     learned = ("light", "rotation", "translation", "log_focal")
     free = [mesh.vertices, mesh.albedo, *(getattr(parameters, name) for name in learned)]
     free = [tensor.clone().requires_grad_() for tensor in free]
@@ -150,6 +158,21 @@ def measure(task: Callable[[], object], clock: Callable[[], float] = time.perf_c
     return seconds
 
 
+def measure_on_gpu(task: Callable[[], object]) -> list[float]:
+    """Seconds of runs in a row by CUDA events, after three that warm up."""
+    for _ in range(3):
+        task()
+    seconds, began = [], time.perf_counter()
+    while len(seconds) < FEWEST or time.perf_counter() - began < SECONDS:
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        task()
+        end.record()
+        end.synchronize()
+        seconds.append(start.elapsed_time(end) / 1e3)
+    return seconds
+
+
 def peak_memory(task: Callable[[], object]) -> float:
     """MB that a task's first runs add to the largest size that the process has had."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -167,17 +190,25 @@ def main() -> None:
     parser.add_argument("--silhouettes", action="store_true")
     parser.add_argument("--step", action="store_true", help="the whole training step")
     parser.add_argument("--memory", action="store_true", help="peak memory instead of time")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments = parser.parse_args()
+    if min(arguments.batch, arguments.threads) < 1:
+        parser.error("batch and threads are at least 1")
+    if arguments.device == "cuda" and (arguments.memory or not torch.cuda.is_available()):
+        parser.error("memory is measured on the CPU" if arguments.memory else "PyTorch sees no CUDA device")
+    usable, reason = availability(arguments.backend, arguments.device)
+    if not usable:
+        parser.error(f"{arguments.backend} cannot draw here: {reason}")
     torch.set_num_threads(arguments.threads)
-    mesh = mesh_named(arguments.mesh, arguments.batch)
+    mesh = on_device(mesh_named(arguments.mesh, arguments.batch), arguments.device)
     task = (step_task if arguments.step else drawing_task)(mesh, SIDE, arguments.silhouettes)
     with use_backend(arguments.backend):
         if arguments.memory:
             print(f"{peak_memory(task):.0f}")
             return
-        seconds = measure(task)
+        seconds = measure(task) if arguments.device == "cpu" else measure_on_gpu(task)
     print(f"{len(seconds)} runs, fastest {min(seconds) / arguments.batch * 1e3:.3f} ms per picture")
-    print(f"{statistics.median(seconds) / arguments.batch * 1e3:.3f}")
+    print(f"{statistics.median(seconds) / arguments.batch * 1e3:.4g}")
 
 
 if __name__ == "__main__":
