@@ -52,8 +52,7 @@ class ArgumentCheck:
         least, most = range_of(value) if value.numel() else (lowest, lowest)
         if value.numel() and not lowest <= least <= most < limit:
             raise ValueError(
-                f"got {name} from {least} to {most}; "
-                f"give numbers from {lowest} to {limit - 1}, where {of} = {limit}"
+                f"got {name} from {least} to {most}; give numbers from {lowest} to {limit - 1}, where {of} = {limit}"
             )
         return self
 

@@ -80,9 +80,7 @@ def _load_numba() -> Backend:
     from .numba_surface import shade_points
 
     render = FusedRenderer(shade_points, draw, blend_picture)
-    return Backend(
-        can_draw, rasterize, interpolate, pixel_points, blend_silhouettes, masked_photometric_loss, render
-    )
+    return Backend(can_draw, rasterize, interpolate, pixel_points, blend_silhouettes, masked_photometric_loss, render)
 
 
 def _load_triton() -> Backend:
@@ -135,7 +133,7 @@ def chosen_backend(device: str) -> str:
 
 
 def backend_for(tensor: Tensor) -> Backend | None:
-    """The backend that draws `tensor` now; None stands for the reference, which also draws what the chosen one cannot."""
+    """The backend that draws `tensor` now; None is the reference, which also draws what the chosen one cannot."""
     # Tensors without memory of their own (fake ones, those of functorch) are for PyTorch alone.
     if type(tensor) not in (Tensor, torch.nn.Parameter) or torch.compiler.is_compiling():
         return None

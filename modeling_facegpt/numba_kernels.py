@@ -56,7 +56,9 @@ def kernel(function: Callable) -> Callable:
 
 def helper(function: Callable) -> Callable:
     """Compile a function that only kernels call, into them."""
-    return njit(function, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)
+    return njit(  # pyright: ignore[reportCallIssue]
+        function, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS
+    )
 
 
 def run(compiled: Callable, count: int, *arguments: object) -> None:

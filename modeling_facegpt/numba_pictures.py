@@ -134,7 +134,11 @@ def _draw_row(face, planes, row, width):
         shares, depth[pixel] = locate(points, corners, real(column + 0.5), real(row + 0.5))
         for channel in range(3):
             image[channel, pixel] = _mixed(values, corners, shares, channel)
-        x, y, z = (_mixed(values, corners, shares, 3), _mixed(values, corners, shares, 4), _mixed(values, corners, shares, 5))
+        x, y, z = (
+            _mixed(values, corners, shares, 3),
+            _mixed(values, corners, shares, 4),
+            _mixed(values, corners, shares, 5),
+        )
         length = real(1) / np.sqrt(max(x * x + y * y + z * z, real(_LEAST_SQUARE)))
         normals[0, pixel], normals[1, pixel], normals[2, pixel] = x * length, y * length, z * length
         for channel in range(attributes.shape[0]):
@@ -211,7 +215,11 @@ def _normal_backward(values, corners, shares, passed, planes, total):
     """Of a mixed normal that is scaled to length 1."""
     grads, pixel, area = planes
     real = type(shares[0])
-    x, y, z = _mixed(values, corners, shares, 3), _mixed(values, corners, shares, 4), _mixed(values, corners, shares, 5)
+    x, y, z = (
+        _mixed(values, corners, shares, 3),
+        _mixed(values, corners, shares, 4),
+        _mixed(values, corners, shares, 5),
+    )
     p, q, r = grads[pixel], grads[area + pixel], grads[area + area + pixel]
     square = x * x + y * y + z * z
     along = (x * p + y * q + z * r) / square if square > real(_LEAST_SQUARE) else real(0)

@@ -236,7 +236,10 @@ def _interpolate(first, end, cut, attributes, triangles, index, barycentrics, pl
     for unit in range(first, end):
         picture, band = unit // cut, unit % cut
         values, numbers = attributes[picture], index[picture].reshape(-1)
-        shares, plane = barycentrics[picture].reshape(3, height * width), planes[picture].reshape(channels, height * width)
+        shares, plane = (
+            barycentrics[picture].reshape(3, height * width),
+            planes[picture].reshape(channels, height * width),
+        )
         for row_pixel in range(height * band // cut * width, height * (band + 1) // cut * width):
             pixel = np.uint64(row_pixel)
             if numbers[pixel] < 0:
@@ -261,7 +264,10 @@ def _interpolate_backward(
         picture, band = unit // cut, unit % cut
         values, total, numbers = attributes[picture], sums[picture, band], index[picture].reshape(-1)
         total[:] = 0
-        shares, grad_shares = barycentrics[picture].reshape(3, height * width), grad_barycentrics[picture].reshape(3, height * width)
+        shares, grad_shares = (
+            barycentrics[picture].reshape(3, height * width),
+            grad_barycentrics[picture].reshape(3, height * width),
+        )
         begin = picture * grad_planes[1]
         grads = grad_planes[0][begin : begin + channels * area].reshape(channels, area)
         for row_pixel in range(height * band // cut * width, height * (band + 1) // cut * width):

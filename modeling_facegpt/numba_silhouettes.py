@@ -39,7 +39,7 @@ def blend_silhouettes(
 def blend_picture(
     image: Tensor, mask: Tensor, values: Tensor, points: Tensor, topology: Topology, index: Tensor, depth: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Picture and mask blended and limited to [0, 1], as its namesake does; `values (N, V, 3 + C)` begin with colours."""
+    """Picture and mask blended, as its namesake does; the first columns of `values (N, V, 3 + C)` are the colours."""
     pairs = _find_pairs(points, topology, index, depth)
     blended = _Blend.apply(image, _EncodeColors.apply(values), points, pairs, True)
     return blended, _Blend.apply(mask, torch.ones_like(values[..., :1]), points, pairs, True)

@@ -222,7 +222,12 @@ def _shade_backward(first, end, frames, near, triangles, upstream, made, totals)
     """Of faces [first, end), in `made` to vertices and albedo; `totals` is what many vertices share."""
     for face in range(first, end):
         vertices, albedo, lamp, rotation = frames[0][face], frames[1][face], frames[2][face], frames[3][face]
-        sums, good, grad_points, grad_values = upstream[0][face], upstream[1][face], upstream[2][face], upstream[3][face]
+        sums, good, grad_points, grad_values = (
+            upstream[0][face],
+            upstream[1][face],
+            upstream[2][face],
+            upstream[3][face],
+        )
         grad_vertices, grad_albedo, grad_sums = made[0][face], made[1][face], made[2][face]
         total_lamp, total_turn, total_place, total_camera = (
             totals[0][face],
@@ -244,7 +249,9 @@ def _shade_backward(first, end, frames, near, triangles, upstream, made, totals)
             place = _place(good, vertex, rotation, frames[4][face])
             if _is_drawn(place, near, frames[5][face]):
                 grads = grad_points, grad_vertices
-                passed = _place_backward(good, rotation, vertex, place, frames[5][face], grads, total_turn, total_camera)
+                passed = _place_backward(
+                    good, rotation, vertex, place, frames[5][face], grads, total_turn, total_camera
+                )
                 _add_place(total_place, passed)
 
 

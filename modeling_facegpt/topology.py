@@ -48,6 +48,7 @@ class Topology:
             )
         # A copy: what is cached must not change when the caller writes into the tensor behind PyTorch's back.
         self.triangles = triangles.detach().clone(memory_format=torch.contiguous_format)
+        self._repeated: dict[tuple[int, int], Tensor] = {}
         self.highest = int(triangles.max()) if triangles.numel() else -1
 
     @cached_property
@@ -75,6 +76,13 @@ class Topology:
         vertex, corner = self.triangles.flatten().sort(stable=True)
         first = torch.searchsorted(vertex, torch.arange(self.highest + 2, device=vertex.device))
         return VertexCorners(first, corner)
+
+    def repeated(self, copies: int, vertices: int) -> Tensor:
+        """Triangles `(copies * F, 3)` of so many meshes of so many vertices, one after another; made at the first call."""
+        if (copies, vertices) not in self._repeated:
+            first = torch.arange(copies, device=self.triangles.device)[:, None, None] * vertices
+            self._repeated[copies, vertices] = (self.triangles + first).flatten(0, 1)
+        return self._repeated[copies, vertices]
 
     def corners_of_vertices(self, vertices: int) -> VertexCorners:
         """`vertex_corners` with an entry for each of so many vertices, those of no triangle too."""

@@ -14,8 +14,8 @@
 """The rasterizer in Triton: the same pictures and gradients as the PyTorch reference, in float32, on CUDA devices.
 
 Triton is no dependency; importing this module where it is missing raises an `ImportError` that says so. It builds a
-launcher with a C compiler at run time, and not every machine has one: `launcher_problem` tells. With the environment variable
-`TRITON_INTERPRET=1`, set before the first import, everything runs on the CPU, slowly, for tests.
+launcher with a C compiler at run time, and not every machine has one: `launcher_problem` tells. With the environment
+variable `TRITON_INTERPRET=1`, set before the first import, everything runs on the CPU, slowly, for tests.
 """
 
 import os
@@ -212,5 +212,7 @@ def _gather(sums: Tensor, topology: Topology, vertices: int) -> Tensor:
     count, channels, entries = sums.shape
     first, corner = topology.corners_of_vertices(vertices)
     gradients = sums.new_zeros(count, channels, vertices)
-    _launch(sum_corners, (count, vertices, channels), (sums, first, corner, gradients, vertices, entries // 3, channels))
+    _launch(
+        sum_corners, (count, vertices, channels), (sums, first, corner, gradients, vertices, entries // 3, channels)
+    )
     return gradients

@@ -107,7 +107,9 @@ def draw_both(
     from modeling_facegpt.triton_rasterizer import rasterize
 
     settings = Settings(side, side, 1e-3, cull)
-    ours = rasterize(points, topology_of(triangles.to(points.device)), settings, None if bias is None else bias.to(points.device))
+    ours = rasterize(
+        points, topology_of(triangles.to(points.device)), settings, None if bias is None else bias.to(points.device)
+    )
     columns = points.cpu().unbind(-1)
     return Fragments(*ours), Fragments(*reference._Rasterize.apply(*columns, topology_of(triangles), bias, settings))
 

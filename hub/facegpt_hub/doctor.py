@@ -35,7 +35,9 @@ def examine() -> list[tuple[str, str, str]]:
         rows.append(("CUDA", "none", "PyTorch sees no CUDA device: everything runs on the CPU"))
     if availability("numba", "cpu").usable:
         place = os.environ.get("NUMBA_CACHE_DIR") or "__pycache__ beside the code, else the user's cache"
-        rows.append(("compiled by numba", place, "the first picture takes some 20 s more; NUMBA_CACHE_DIR names a place"))
+        rows.append(
+            ("compiled by numba", place, "the first picture takes some 20 s more; NUMBA_CACHE_DIR names a place")
+        )
     rows.append(("threads", str(torch.get_num_threads()), f"of {os.cpu_count()} cores; OMP_NUM_THREADS sets them"))
     rows.append(("Python", platform.python_version(), platform.platform()))
     return rows + [(name, *_version(name)) for name in PACKAGES]

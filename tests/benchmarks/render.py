@@ -34,6 +34,7 @@ from torch import Tensor
 from modeling_facegpt import Camera, FaceParameters, Mesh, MorphableModel, render_mesh
 from modeling_facegpt.backends import CANDIDATES, REFERENCE, availability, use_backend
 from modeling_facegpt.camera import place_in_camera
+from modeling_facegpt.group_renderer import render_group
 from modeling_facegpt.losses import masked_photometric_loss
 from modeling_facegpt.rasterizer import interpolate, pixel_points, rasterize
 from modeling_facegpt.silhouettes import blend_silhouettes
@@ -128,6 +129,25 @@ def drawing_task(mesh: Mesh, side: int, silhouettes: bool, backward: bool = True
     return run
 
 
+def group_task(faces: int, side: int) -> Callable[[], object]:
+    """Heads side by side in one picture -> picture -> gradients to vertices and albedo."""
+    mesh = mesh_named("head", faces)
+    parameters, _ = pose(faces, side)
+    place = torch.linspace(-0.1, 0.1, faces) if faces > 1 else torch.zeros(1)
+    away = torch.stack((place, torch.zeros(faces), 0.5 + place), dim=-1)
+    parameters = parameters._replace(translation=parameters.translation + away)
+    camera = Camera(torch.tensor([2.3 * side]), torch.full((1, 2), side / 2))
+    vertices, albedo = mesh.vertices.clone().requires_grad_(), mesh.albedo.clone().requires_grad_()
+    owner = torch.zeros(faces, dtype=torch.int64)
+
+    def run() -> object:
+        group = Mesh(vertices, albedo, mesh.triangles)
+        picture = render_group(group, parameters, camera, owner, (side, side)).render.image
+        return torch.autograd.grad(picture.sum(), (vertices, albedo))
+
+    return run
+
+
 def step_task(mesh: Mesh, side: int, silhouettes: bool) -> Callable[[], object]:
     """Vertices, albedo, light, pose -> picture -> masked photometric loss -> gradients to all of them."""
     parameters, camera = (on_device(record, mesh.vertices.device) for record in pose(len(mesh.vertices), side))
@@ -147,14 +167,14 @@ def step_task(mesh: Mesh, side: int, silhouettes: bool) -> Callable[[], object]:
     return run
 
 
-def measure(task: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> list[float]:
-    """Seconds of runs in a row, after one that warms up."""
+def measure(task: Callable[[], object], least: float = SECONDS) -> list[float]:
+    """Seconds of runs in a row, as many as take `least` seconds, after one that warms up."""
     task()
     seconds, began = [], time.perf_counter()
-    while len(seconds) < FEWEST or time.perf_counter() - began < SECONDS:
-        start = clock()
+    while len(seconds) < FEWEST or time.perf_counter() - began < least:
+        start = time.perf_counter()
         task()
-        seconds.append(clock() - start)
+        seconds.append(time.perf_counter() - start)
     return seconds
 
 
