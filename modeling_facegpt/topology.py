@@ -78,7 +78,7 @@ class Topology:
         return VertexCorners(first, corner)
 
     def repeated(self, copies: int, vertices: int) -> Tensor:
-        """Triangles `(copies * F, 3)` of so many meshes of so many vertices, one after another; made at the first call."""
+        """Triangles `(copies * F, 3)` of so many meshes of so many vertices, one after another; made once."""
         if (copies, vertices) not in self._repeated:
             first = torch.arange(copies, device=self.triangles.device)[:, None, None] * vertices
             self._repeated[copies, vertices] = (self.triangles + first).flatten(0, 1)
