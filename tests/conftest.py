@@ -31,6 +31,7 @@ from modeling_facegpt import (
     MorphableModelConfig,
 )
 from modeling_facegpt.backends import CANDIDATES, REFERENCE, availability, use_backend
+from modeling_facegpt.face_measurements import FaceMeasurer
 
 REPOSITORY = Path(__file__).parents[1]
 RINGS, SEGMENTS = 11, 18
@@ -124,6 +125,12 @@ def face_model(face_model_config: MorphableModelConfig) -> MorphableModel:
     for name, value in buffers.items():
         model.get_buffer(name).copy_(value)
     return model
+
+
+@pytest.fixture(scope="session")
+def measurer() -> FaceMeasurer:
+    """Measures faces of the published 3DMM, whose landmarks and names mean something. Shared: do not change it."""
+    return FaceMeasurer(MorphableModel.from_pretrained(REPOSITORY / "hub" / "anny-head", dtype=torch.float32).eval())
 
 
 @pytest.fixture(scope="session")

@@ -80,3 +80,14 @@ def rotation_between(source: Tensor, target: Tensor) -> Tensor:
     skew = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), dim=-1).unflatten(-1, (3, 3))
     identity = torch.eye(3, dtype=source.dtype, device=source.device)
     return identity + skew + skew @ skew / (1 + cosine)[..., None, None]
+
+
+def viewing_rotation(translation: Tensor) -> Tensor:
+    """The rotation `(N, 3, 3)` that turns the viewer's axis to the ray from faces to the camera.
+
+    Args:
+        translation (`torch.Tensor` of shape `(N, 3)`): of faces in camera space, x right, y down, z forward.
+    """
+    towards_camera = F.normalize(translation * translation.new_tensor([-1.0, 1.0, 1.0]), dim=-1)
+    axis = translation.new_tensor([0.0, 0.0, 1.0]).expand_as(towards_camera)
+    return rotation_between(axis, towards_camera)

@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from .chat_command import chat
-from .evaluation_commands import app as evaluation
+from .dialogue_evaluation_commands import app as evaluation
 from .generate_command import generate
 from .uncertainty_commands import calibrate
 

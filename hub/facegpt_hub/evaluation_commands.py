@@ -94,7 +94,7 @@ def morphable_model(
         "the same of the mean face, mm, mean": sum(result.mean_face for result in results) / count,
         "root mean square coefficient, largest": max(result.coefficient_rms for result in results),
     }
-    _print(f"morphable-model: {face_model}", figures, facts)
+    print_figures(f"morphable-model: {face_model}", figures, facts)
 
 
 def _show(title: str, model: str, facts: Path | None, evaluate: Callable[[tuple[Any, Any]], dict[str, float]]) -> None:
@@ -104,10 +104,11 @@ def _show(title: str, model: str, facts: Path | None, evaluate: Callable[[tuple[
 
     logging.disable_progress_bar()
     checkpoint = load_checkpoint(model)
-    _print(f"{title}: {checkpoint.name}", evaluate((checkpoint.model, checkpoint.processor)), facts)
+    print_figures(f"{title}: {checkpoint.name}", evaluate((checkpoint.model, checkpoint.processor)), facts)
 
 
-def _print(title: str, figures: dict[str, float], facts: Path | None) -> None:
+def print_figures(title: str, figures: dict[str, float], facts: Path | None) -> None:
+    """A table of figures, and with `facts` a JSON file of them."""
     table = Table("figure", "value", title=title)
     for name, value in figures.items():
         table.add_row(name, f"{value:.0f}" if value == int(value) and value > 50 else f"{value:.2f}")

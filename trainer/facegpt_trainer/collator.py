@@ -25,6 +25,7 @@ from torch import Tensor
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
 from .data_engine import DataEngine, PictureBatch
+from .dialogues import FRESH, Dialogue
 from .face_sampler import chance
 from .photographs import PhotographFolder, cut_photographs, mirror_landmark_order
 
@@ -68,14 +69,17 @@ class FaceCollator:
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Model inputs for rows of `{"picture": number}`."""
         torch.set_num_threads(1)  # pictures are drawn beside the model, not instead of it
-        number = int(examples[0]["picture"])
-        photographs = round(len(examples) * self.photograph_share)
+        return self.lay_out(self.draw(int(examples[0]["picture"]), len(examples)))
+
+    def draw(self, number: int, pictures: int) -> PictureBatch:
+        """The `number`-th batch: renders, then photographs."""
+        photographs = round(pictures * self.photograph_share)
         parts = []
-        if photographs < len(examples):
-            parts.append(self.engine.batch(number, len(examples) - photographs))
+        if photographs < pictures:
+            parts.append(self.engine.batch(number, pictures - photographs))
         if photographs:
             parts.append(self.cut(number, photographs))
-        return self.lay_out(join_batches(parts))
+        return join_batches(parts)
 
     @torch.no_grad()
     def cut(self, number: int, pictures: int) -> PictureBatch:
@@ -99,6 +103,8 @@ class FaceCollator:
             face_targets=parameters[~faceless],
             face_landmarks=landmarks[~faceless],
             face_images=torch.where(shown, cuts.originals, unknown)[~faceless],
+            landmarks_seen=torch.full((int((~faceless).sum()), 68), unknown),
+            glasses=torch.full((int((~faceless).sum()),), unknown),
         )
 
     def lay_out(self, batch: PictureBatch) -> dict[str, Tensor]:
@@ -124,6 +130,11 @@ class FaceCollator:
     def _dialogue(self, close_up: bool, faces: int) -> list[dict[str, Any]]:
         answer = [{"type": "text", "text": self.processor.face_token * faces}]
         return [*self.processor.reconstruct_messages(close_up), {"role": "assistant", "content": answer}]
+
+    def look(self, close_up: bool, faces: Tensor) -> Dialogue:
+        """The dialogue of one picture with faces `(N, P)`."""
+        messages = self._dialogue(close_up, len(faces))
+        return Dialogue("look", messages, faces, (False,) * len(faces), (FRESH,) * len(faces))
 
     def _answer_length(self, close_up: bool, faces: int) -> int:
         """How many tokens the answer has, its end included."""

@@ -62,6 +62,7 @@ CLOSE_UP_SHARE = 0.6
 FACES_IN_CLOSE_UPS = (0.15, 0.85)
 FACES_IN_SCENES = (0.25, 0.5, 0.14, 0.07, 0.04)
 GLASSES_SHARE = 0.18
+COVERED = 0.12  # change of colour from which something counts as drawn over a landmark
 SEEN_FROM_BEHIND = 0.4  # of the pictures without a face: a head all the same, turned away
 HEADLESS = 0.35  # of them: clothes, hair and hands, else never seen without a face and then taken for one
 
@@ -76,6 +77,8 @@ class PictureBatch(NamedTuple):
     face_targets: Tensor  # (N, P) true parameters
     face_landmarks: Tensor  # (N, 468, 2) in picture sides
     face_images: Tensor  # (N, 3, S, S) to compare renders with
+    landmarks_seen: Tensor  # (N, 68) 1 where nothing is drawn over a landmark, 0 where something is
+    glasses: Tensor  # (N,) 1 for faces with glasses, 0 for those without
 
 
 class _Heads(NamedTuple):
@@ -86,6 +89,14 @@ class _Heads(NamedTuple):
     owners: Tensor  # (H,) picture
     headless: Tensor  # (H,) bool: only what is worn is drawn
     rank: Tensor  # (H,) place within the picture, from the left
+
+
+class _Drawn(NamedTuple):
+    """Pictures, and what is known of the heads in them."""
+
+    canvas: Tensor  # (B, 3, S, S)
+    landmarks_seen: Tensor  # (H, 68)
+    glasses: Tensor  # (H,)
 
 
 class DataEngine:
@@ -128,19 +139,22 @@ class DataEngine:
         headless = (counts == 0) & ~behind & (kind < SEEN_FROM_BEHIND + HEADLESS)
         heads = self._sample_heads(generator, close_up, counts + (behind | headless).long(), behind, headless)
         canvas = sample_backgrounds(generator, len(counts), self.side)
+        drawn = _Drawn(canvas, torch.zeros(0, 68), torch.zeros(0))
         if len(heads.owners):
-            canvas = self._draw_heads(generator, canvas, heads)
+            drawn = self._draw_heads(generator, canvas, heads)
         faces = ~(behind | headless)[heads.owners]
         vector = parameters_to_vector(heads.parameters)[faces]
         unknown = float("nan")
         return PictureBatch(
-            pictures=blur_as_crops(generator, expose(generator, canvas), close_up),
+            pictures=blur_as_crops(generator, expose(generator, drawn.canvas), close_up),
             close_up=close_up,
             counts=counts,
             picture_cameras=heads.picture_cameras[faces],
             face_targets=vector,
             face_landmarks=torch.full((len(vector), 468, 2), unknown),
             face_images=torch.full((len(vector), 3, self.side, self.side), unknown),
+            landmarks_seen=drawn.landmarks_seen[faces],
+            glasses=drawn.glasses[faces],
         )
 
     def _sample_heads(
@@ -162,7 +176,7 @@ class DataEngine:
         turned = parameters._replace(rotation=matrix_to_rotation_6d(rotation))
         return _Heads(turned, cameras, owners, headless[owners], rank)
 
-    def _draw_heads(self, generator: torch.Generator, canvas: Tensor, heads: _Heads) -> Tensor:
+    def _draw_heads(self, generator: torch.Generator, canvas: Tensor, heads: _Heads) -> _Drawn:
         mesh = self.face_model(heads.parameters)
         dressed = dress_heads(generator, self.face_model, mesh.vertices, mesh.albedo)
         face = self.face_model.region("face") > 0.5
@@ -178,21 +192,27 @@ class DataEngine:
         shown = render.mask * (render.attributes > 0)
         skin_colour = (render.image * shown).sum((2, 3), keepdim=True) / shown.sum((2, 3), keepdim=True).clamp(min=1)
         hair_colour = linear_to_srgb((dressed.hair * brightness).clamp(0, 1))[..., None, None]
+        bare = torch.zeros(*landmarks.shape[:2], 3)
+        glasses_worn = torch.zeros(len(landmarks))
         for rank in range(int(heads.rank.max()) + 1):
             index = (heads.rank == rank).nonzero()[:, 0]
             picture = canvas[heads.owners[index]]
             layers = _Layers(generator, self.side, tuple(part[index] for part in local))
             picture = layers.draw(0.4, draw_hair_behind, picture, hair_colour[index])
             picture = layers.draw(1.0, draw_body, picture, skin_colour[index])
-            covered = render.mask[index] * ~heads.headless[index, None, None, None]
-            picture = picture + covered * (render.image[index] - picture)
+            drawn_over = render.mask[index] * ~heads.headless[index, None, None, None]
+            picture = picture + drawn_over * (render.image[index] - picture)
+            bare = bare.index_copy(0, index, _colours_at(picture, landmarks[index]))
             worn = chance(generator, GLASSES_SHARE, len(index)).nonzero()[:, 0]
+            glasses_worn = glasses_worn.index_fill(0, index[worn], 1.0)
             glasses = draw_glasses(generator, picture[worn], _eye_centres(landmarks[index[worn]]))
             picture = picture.index_copy(0, worn, glasses)
             picture = layers.draw(0.3, draw_hair_in_front, picture, hair_colour[index])
             picture = layers.draw(0.12, draw_occluders, picture, skin_colour[index])
             canvas = canvas.index_copy(0, heads.owners[index], picture.clamp(0, 1))
-        return canvas
+        covered = (_colours_at(canvas[heads.owners], landmarks) - bare).abs().amax(-1) > COVERED
+        inside = ((landmarks > 0) & (landmarks < 1)).all(-1)
+        return _Drawn(canvas, (inside & ~covered).float(), glasses_worn)
 
     def _render(self, generator: torch.Generator, dressed: Appearance, heads: _Heads) -> RenderOutput:
         """The heads with a highlight of the main lamp on skin and eyes."""
@@ -237,6 +257,14 @@ class _Layers:
 def _eye_centres(landmarks: Tensor) -> Tensor:
     """Centres `(N, 2, 2)` of the eyes of 68 landmarks, from the left of the picture to the right."""
     return torch.stack((landmarks[:, 36:42].mean(1), landmarks[:, 42:48].mean(1)), dim=1)
+
+
+def _colours_at(pictures: Tensor, points: Tensor) -> Tensor:
+    """Colours `(N, L, 3)` of pictures `(N, 3, S, S)` at points `(N, L, 2)` in picture sides; of the rim, outside."""
+    side = pictures.shape[-1]
+    column, row = (points * side).long().clamp(0, side - 1).unbind(-1)
+    flat = (row * side + column)[:, None].expand(-1, 3, -1)
+    return pictures.flatten(2).gather(2, flat).mT
 
 
 def _choose(generator: torch.Generator, frequencies: tuple[float, ...], count: int) -> Tensor:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from transformers import TrainingArguments
 from trl import SFTTrainer
 
+from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import Reconstruction, landmarks_in_photo
@@ -31,6 +32,7 @@ from modeling_facegpt.reconstruction import Reconstruction, landmarks_in_photo
 from .checkpoint import CheckpointWriter, build_untrained, last_whole_checkpoint
 from .collator import FaceCollator
 from .data_engine import DataEngine
+from .dialogue_collator import DialogueCollator
 from .photographs import PhotographFolder, load_photographs
 from .training_config import FaceGPTTrainingConfig
 from .vision_warm_up import warm_up_vision
@@ -76,7 +78,7 @@ def train(config: FaceGPTTrainingConfig) -> Path:
     photographs = load_training_photographs(config, model, processor)
     # A copy: drawing must not wait for, or follow, the model that is being trained.
     engine = DataEngine(copy.deepcopy(model.face_model), model.config.render_size, config.data_seed)
-    collator = FaceCollator(
+    looks = FaceCollator(
         processor,
         engine,
         photographs,
@@ -84,12 +86,12 @@ def train(config: FaceGPTTrainingConfig) -> Path:
         use_landmarks=config.use_landmarks,
         use_images=config.use_images,
     )
+    shares = config.dialogue_shares
+    collator = DialogueCollator(looks, FaceMeasurer(engine.face_model), shares) if shares else looks
     output = Path(str(config.output_dir))
     last = last_whole_checkpoint(output)
     if config.warm_up_pictures and last is None:
-        warm_up_vision(
-            model.vlm, collator, model.config.loss_weights, warm_up_arguments(config), config.warm_up_pictures
-        )
+        warm_up_vision(model.vlm, looks, model.config.loss_weights, warm_up_arguments(config), config.warm_up_pictures)
     if not config.train_vision:
         model.vlm.model.vision_tower.requires_grad_(False)
     trainer = FaceGPTTrainer(
@@ -131,7 +133,10 @@ def load_start(config: FaceGPTTrainingConfig) -> tuple[FaceGPTForConditionalGene
     """The checkpoint to start from and its processor, in float32."""
     if config.model == "nano":
         return build_untrained(config.face_model, seed=config.seed)
-    model = FaceGPTForConditionalGeneration.from_pretrained(config.model, dtype=torch.float32)
+    settings = {} if config.dialogue_hidden_size is None else {"dialogue_hidden_size": config.dialogue_hidden_size}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)  # of the parts that the start lacks
+        model = FaceGPTForConditionalGeneration.from_pretrained(config.model, dtype=torch.float32, **settings)
     return model, FaceGPTProcessor.from_pretrained(config.model)
 
 

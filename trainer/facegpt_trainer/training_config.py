@@ -47,6 +47,9 @@ LOSS_WEIGHTS = {
 }
 
 
+DIALOGUE_KINDS = ("looks", "pictures", "texts", "shapes")
+
+
 @dataclass
 class FaceGPTTrainingConfig(SFTConfig):
     """`trl.SFTConfig` and the settings of faces. Raises `ValueError` on settings that contradict each other."""
@@ -77,6 +80,17 @@ class FaceGPTTrainingConfig(SFTConfig):
         },
     )
     use_images: bool = field(default=True, metadata={"help": "Compare photographs with renders."})
+    dialogue_shares: dict[str, float] = field(
+        default_factory=dict,
+        metadata={
+            "help": "Shares of each batch's rows: `looks` (pictures and photographs whose faces are asked for), "
+            "`pictures`, `texts` and `shapes` (dialogues). Empty: looks alone."
+        },
+    )
+    dialogue_hidden_size: int | None = field(
+        default=None,
+        metadata={"help": "Width of the parts for dialogue about faces, which the start gets if it lacks them."},
+    )
     loss_weights: dict[str, float] = field(
         default_factory=dict, metadata={"help": "Weights of loss terms that differ from the defaults."}
     )
@@ -99,10 +113,19 @@ class FaceGPTTrainingConfig(SFTConfig):
             raise ValueError(
                 f"got photograph_share={self.photograph_share} without photographs; name a folder of them"
             )
+        self._check_dialogue_shares()
         # The data set is a list of numbers that the collator turns into model inputs.
         self.dataset_kwargs = {"skip_prepare_dataset": True}
         self.average_tokens_across_devices = False
         super().__post_init__()
+
+    def _check_dialogue_shares(self) -> None:
+        unknown = set(self.dialogue_shares) - set(DIALOGUE_KINDS)
+        if unknown:
+            raise ValueError(f"got dialogue_shares for {sorted(unknown)}; there are {list(DIALOGUE_KINDS)}")
+        shares = self.dialogue_shares.values()
+        if shares and (min(shares) < 0 or sum(shares) <= 0):
+            raise ValueError(f"got dialogue_shares={self.dialogue_shares}, wanted positive numbers")
 
     def all_loss_weights(self) -> dict[str, float]:
         """The defaults with this run's changes."""

@@ -1,0 +1,185 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+import copy
+from collections import Counter
+
+import pytest
+import torch
+from facegpt_trainer.collator import FaceCollator
+from facegpt_trainer.data_engine import DataEngine
+from facegpt_trainer.dialogue_collator import DialogueCollator, answer_mask, split_rows
+from facegpt_trainer.dialogues import FRESH, Dialogue, Source
+from facegpt_trainer.face_questions import tell_truths
+from facegpt_trainer.face_references import Seen, references_to, several_or_none
+from facegpt_trainer.picture_dialogues import NO_FACE, PICTURE_KINDS, PictureGrammar
+from facegpt_trainer.shape_pictures import COLOURS, PLACES, DrawnShape, ShapeGrammar, draw_shapes
+from facegpt_trainer.training_config import LOSS_WEIGHTS
+
+from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
+from modeling_facegpt.face_measurements import FaceMeasurer
+from modeling_facegpt.face_parameters import select_faces, vector_to_parameters
+
+SHARES = {"looks": 0.2, "pictures": 0.3, "texts": 0.4, "shapes": 0.1}
+
+
+@pytest.fixture(scope="module")
+def engine(measurer: FaceMeasurer) -> DataEngine:
+    return DataEngine(measurer.face_model, 64, seed=3)
+
+
+@pytest.fixture(scope="module")
+def grammar(engine: DataEngine, measurer: FaceMeasurer) -> PictureGrammar:
+    return PictureGrammar(engine, measurer, seed=3)
+
+
+@pytest.fixture(scope="module")
+def drawn(grammar: PictureGrammar):
+    return grammar.batch(0, 48)
+
+
+@pytest.fixture
+def collator(engine: DataEngine, measurer: FaceMeasurer, processor: FaceGPTProcessor) -> DialogueCollator:
+    engine = DataEngine(measurer.face_model, processor.render_size, seed=3)
+    return DialogueCollator(FaceCollator(processor, engine), measurer, SHARES)
+
+
+def words(dialogue: Dialogue) -> list[str]:
+    return ["".join(part.get("text", "") for part in turn["content"]) for turn in dialogue.messages]
+
+
+def test_a_batch_of_pictures_follows_from_seed_split_and_number(grammar: PictureGrammar):
+    (first, one), (again, other) = grammar.batch(1, 6), grammar.batch(1, 6)
+    assert torch.equal(first.pictures, again.pictures)
+    assert [d.messages for d in one] == [d.messages for d in other]
+
+
+def test_dialogues_are_about_the_faces_of_their_picture(drawn):
+    batch, dialogues = drawn
+    starts = (batch.counts.cumsum(0) - batch.counts).tolist()
+    assert {d.kind for d in dialogues} == set(PICTURE_KINDS)
+    for dialogue, start, count in zip(dialogues, starts, batch.counts.tolist(), strict=True):
+        assert dialogue.messages[0]["content"][0] == {"type": "image"}
+        spoken = words(dialogue)
+        assert sum(text.count("<FACE>") for text in spoken) == len(dialogue.faces) == len(dialogue.references)
+        true = batch.face_targets[start : start + count]
+        for face, reference in zip(dialogue.faces, dialogue.references, strict=True):
+            assert reference != FRESH or (true == face).all(-1).any()
+        if dialogue.kind in ("reconstruct", "edit"):
+            assert torch.equal(dialogue.faces[:count], true)
+        if NO_FACE in spoken:
+            assert count == 0
+
+
+def test_references_name_the_faces_that_stand_there(grammar: PictureGrammar):
+    batch, dialogues = grammar.batch(2, 24, ("refer",))
+    starts = (batch.counts.cumsum(0) - batch.counts).tolist()
+    seen = Counter()
+    for dialogue, start, count in zip(dialogues, starts, batch.counts.tolist(), strict=True):
+        question, true = words(dialogue)[0], batch.face_targets[start : start + count]
+        for side, row in (("left", 0), ("right", -1)):
+            if f"the one on the {side}" in question or f"the person on the {side}" in question:
+                assert torch.equal(dialogue.faces[0], true[row])
+                seen[side] += 1
+        if "largest" in question or "nearest" in question:
+            faces = vector_to_parameters(true, grammar.measurer.face_model.config)
+            sizes = faces.log_focal[:, 0].exp() / faces.translation[:, 2]
+            assert torch.equal(dialogue.faces[0], true[sizes.argmax()])
+            seen["largest"] += 1
+    assert len(seen) >= 2
+
+
+def test_expressions_refer_only_where_nobody_else_could_be_meant(measurer: FaceMeasurer, grammar: PictureGrammar):
+    batch = grammar.engine.compose(torch.Generator().manual_seed(0), torch.tensor([False]), torch.tensor([3]))
+    faces = vector_to_parameters(batch.face_targets, measurer.face_model.config)
+    truths = [truth._replace(masculinity=None) for truth in tell_truths(measurer, faces)]
+
+    def people(*emotions: str | None) -> list[Seen]:
+        shown = zip(truths, emotions, strict=True)
+        face = select_faces(faces, slice(1))
+        return [Seen(face, t._replace(emotion=e), 0.3 * i, 1.0, {}, False) for i, (t, e) in enumerate(shown)]
+
+    named = {r.words: r.rows for r in references_to(people("amused", "sad", "calm"))}
+    assert named["the one who is laughing"] == (0,) and named["the one who is sad"] == (1,)
+    assert not any("laughing" in r.words for r in references_to(people("amused", "happy", "sad")))
+    assert not any("who is" in r.words for r in references_to(people("amused", None, "sad")))
+    source = Source(grammar.shapes, 0)
+    found = [several_or_none(source, people("sad", "sad", "calm")) for _ in range(20)]
+    assert {r.rows for r in found if r and r.words == "everyone who is sad"} == {(0, 1)}
+    assert all(r.rows == () for r in found if r and r.words.startswith("the one"))
+
+
+def test_landmarks_under_something_are_not_seen(engine: DataEngine):
+    batch = engine.compose(torch.Generator().manual_seed(1), torch.ones(64, dtype=torch.bool), torch.ones(64).long())
+    seen = batch.landmarks_seen
+    assert seen.shape == (64, 68) and set(seen.unique().tolist()) == {0.0, 1.0}
+    # Eyes are covered by glasses and hair more often than the nose's tip.
+    assert seen[:, 36:48].mean() < seen[:, 30].mean()
+    bare = batch.glasses == 0
+    assert 0.05 < batch.glasses.mean() < 0.4
+    assert seen[bare][:, 36:48].mean() > seen[~bare][:, 36:48].mean()
+
+
+def test_shapes_are_drawn_as_they_are_told(measurer: FaceMeasurer, grammar: PictureGrammar):
+    for colour, rgb in COLOURS.items():
+        for place, (x, y) in PLACES.items():
+            picture = draw_shapes(torch.Generator().manual_seed(0), [[DrawnShape("circle", colour, place)]], 64)[0]
+            drawn_colour = picture[:, round(64 * y), round(64 * x)]
+            assert (drawn_colour - torch.tensor(rgb)).abs().max() < 0.15, (colour, place)
+    shapes = ShapeGrammar(grammar.shapes, 245, 64, seed=1)
+    pictures, dialogues = shapes.batch(0, 20)
+    again, _ = shapes.batch(0, 20)
+    assert torch.equal(pictures, again) and pictures.shape == (20, 3, 64, 64)
+    assert all(d.faces.shape == (0, 245) for d in dialogues)
+
+
+def test_labels_are_all_answers_of_all_turns_and_nothing_else(collator: DialogueCollator, processor: FaceGPTProcessor):
+    dialogues = collator.texts.batch(0, 12) + collator.pictures.batch(0, 4)[1]
+    messages = [dialogue.messages for dialogue in dialogues]
+    pictures = torch.zeros(4, 3, processor.render_size, processor.render_size)
+    inputs = processor(pictures=pictures, messages=messages)
+    mask = answer_mask(processor, messages, inputs["input_ids"])
+    for row, dialogue in enumerate(dialogues):
+        answers = "".join(f"{text}<end>" for text in words(dialogue)[1::2])
+        assert processor.tokenizer.decode(inputs["input_ids"][row][mask[row]]) == answers
+
+
+def test_batches_hold_every_kind(collator: DialogueCollator, processor: FaceGPTProcessor):
+    batch = collator([{"picture": number} for number in range(20)])
+    faces = (batch["labels"] == processor.face_token_id).sum()
+    assert len(batch["face_targets"]) == len(batch["face_references"]) == len(batch["picture_cameras"]) == faces
+    assert len(batch["given_faces"]) == (batch["input_ids"] == processor.face_token_id).sum()
+    assert 0 < len(batch["pixel_values"]) < 20
+    assert batch["given_faces"].isnan().any() and not batch["given_faces"].isnan().all()
+    assert (batch["face_references"] >= 0).any() and (batch["face_references"] == FRESH).any()
+
+
+def test_a_batch_gives_every_part_of_the_model_a_gradient(
+    dialogue_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
+):
+    model = dialogue_facegpt
+    model.config.loss_weights = LOSS_WEIGHTS
+    looks = FaceCollator(processor, DataEngine(copy.deepcopy(model.face_model), processor.render_size, seed=0))
+    collator = DialogueCollator(looks, FaceMeasurer(looks.engine.face_model), SHARES)
+    output = model(**collator([{"picture": number} for number in range(24)]))
+    assert {"text", "reference", "edit_gates", "edit_change", "flow", "code_identity"} <= set(output.loss_terms)
+    assert all(term.isfinite() for term in output.loss_terms.values())
+    output.loss.backward()
+    for part in (model.face_head, model.face_encoder, model.reference_pointer, model.edit_head, model.flow_head):
+        assert any(weight.grad.abs().sum() > 0 for weight in part.parameters())
+
+
+def test_rows_are_split_by_their_shares():
+    assert split_rows(16, SHARES) == {"looks": 3, "pictures": 5, "texts": 6, "shapes": 2}
+    assert sum(split_rows(7, SHARES).values()) == 7
+    assert split_rows(5, {"texts": 1.0}) == {"texts": 5}

@@ -1,0 +1,200 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Batches of dialogues of all kinds: with pictures of faces or shapes, with words alone, with faces given and made.
+
+As for `FaceCollator`, the data set of a run is the numbers 0, 1, 2 …; what they show follows from the seed alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from modeling_facegpt.face_measurements import FaceMeasurer
+from modeling_facegpt.processing_facegpt import FaceGPTProcessor
+
+from .attributes import default_picture_camera
+from .collator import FaceCollator
+from .data_engine import PictureBatch
+from .dialogues import Dialogue
+from .picture_dialogues import PictureGrammar
+from .shape_pictures import ShapeGrammar
+from .text_dialogues import TextGrammar
+from .training_config import DIALOGUE_KINDS
+
+LANDMARKS = 468
+
+
+class Rows(NamedTuple):
+    """Dialogues, their pictures, and what is known of the faces of their answers."""
+
+    dialogues: list[Dialogue]
+    pictures: Tensor  # (K, 3, S, S) one for each dialogue that begins with a picture
+    picture_cameras: Tensor  # (N, 3)
+    face_landmarks: Tensor  # (N, 468, 2)
+    face_images: Tensor  # (N, 3, S, S)
+
+
+class DialogueCollator:
+    """Lays out mixed batches for a model that reads and makes faces.
+
+    Args:
+        looks (`FaceCollator`): draws renders and cuts photographs, and asks for their faces.
+        measurer (`FaceMeasurer`): of the same 3DMM.
+        shares (`Mapping[str, float]`): of the rows of a batch, for some of `DIALOGUE_KINDS`.
+        split (`str`): of the grammars.
+    """
+
+    def __init__(
+        self,
+        looks: FaceCollator,
+        measurer: FaceMeasurer,
+        shares: Mapping[str, float],
+        split: str = "train",
+    ):
+        engine = looks.engine
+        self.looks, self.processor, self.shares = looks, looks.processor, dict(shares)
+        self.pictures = PictureGrammar(engine, measurer, engine.seed, split)
+        self.texts = TextGrammar(measurer, engine.seed, split)
+        self.shapes = ShapeGrammar(self.texts.shapes, engine.parameter_count, engine.side, engine.seed, split)
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Model inputs for rows of `{"picture": number}`."""
+        torch.set_num_threads(1)  # dialogues are drawn beside the model, not instead of it
+        number = int(examples[0]["picture"])
+        counts = dict.fromkeys(DIALOGUE_KINDS, 0) | split_rows(len(examples), self.shares)
+        parts = []
+        if counts["looks"]:
+            parts.append(self._looks(number, counts["looks"]))
+        if counts["pictures"]:
+            batch, dialogues = self.pictures.batch(number, counts["pictures"])
+            parts.append(picture_rows(batch, dialogues))
+        if counts["texts"]:
+            parts.append(faceless_rows(self.texts.batch(number, counts["texts"]), self.looks.engine.side))
+        if counts["shapes"]:
+            pictures, dialogues = self.shapes.batch(number, counts["shapes"])
+            parts.append(faceless_rows(dialogues, self.looks.engine.side)._replace(pictures=pictures))
+        return lay_out(self.processor, join_rows(parts))
+
+    def _looks(self, number: int, count: int) -> Rows:
+        batch = self.looks.draw(number, count)
+        faces = torch.split(batch.face_targets, batch.counts.tolist())
+        dialogues = [
+            self.looks.look(bool(close), targets) for close, targets in zip(batch.close_up, faces, strict=True)
+        ]
+        return Rows(dialogues, batch.pictures, batch.picture_cameras, batch.face_landmarks, batch.face_images)
+
+
+def split_rows(rows: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """How many of a batch's rows are of each kind: all of them together, each within one of its share."""
+    total = sum(shares.values())
+    counts, start, reached = {}, 0, 0.0
+    for name, share in shares.items():
+        reached += share
+        end = round(rows * reached / total)
+        counts[name] = end - start
+        start = end
+    return counts
+
+
+def picture_rows(batch: PictureBatch, dialogues: list[Dialogue]) -> Rows:
+    """Dialogues about pictures with faces. Of edited faces no picture is there; they are seen by the same camera."""
+    cameras = torch.split(batch.picture_cameras, batch.counts.tolist())
+    decoded = [len(dialogue.references) for dialogue in dialogues]
+    known = [
+        camera[:1].expand(count, 3) if len(camera) else default_picture_camera(count)
+        for camera, count in zip(cameras, decoded, strict=True)
+    ]
+    return Rows(dialogues, batch.pictures, torch.cat(known), *_unknown(sum(decoded), batch.pictures.shape[-1]))
+
+
+def faceless_rows(dialogues: list[Dialogue], side: int) -> Rows:
+    """Dialogues without pictures of faces."""
+    decoded = sum(len(dialogue.references) for dialogue in dialogues)
+    return Rows(dialogues, torch.zeros(0, 3, side, side), default_picture_camera(decoded), *_unknown(decoded, side))
+
+
+def _unknown(faces: int, side: int) -> tuple[Tensor, Tensor]:
+    """Landmarks and images of faces of which neither is known."""
+    return torch.full((faces, LANDMARKS, 2), torch.nan), torch.full((faces, 3, side, side), torch.nan)
+
+
+def join_rows(parts: Sequence[Rows]) -> Rows:
+    """Several parts of a batch as one."""
+    dialogues = [dialogue for part in parts for dialogue in part.dialogues]
+    return Rows(dialogues, *(torch.cat(columns) for columns in zip(*(part[1:] for part in parts), strict=True)))
+
+
+def lay_out(processor: FaceGPTProcessor, rows: Rows) -> dict[str, Tensor]:
+    """Token ids, labels on all answers, pixel values, and the faces of questions and answers."""
+    messages = [dialogue.messages for dialogue in rows.dialogues]
+    pictures = rows.pictures if len(rows.pictures) else None
+    inputs = processor(pictures=pictures, messages=messages)
+    labels = torch.where(answer_mask(processor, messages, inputs["input_ids"]), inputs["input_ids"], -100)
+    faces = torch.cat([dialogue.faces for dialogue in rows.dialogues])
+    given = torch.tensor([given for dialogue in rows.dialogues for given in dialogue.given], dtype=torch.bool)
+    references = [reference for dialogue in rows.dialogues for reference in dialogue.references]
+    return {
+        **inputs,
+        "labels": labels,
+        # Logits are wanted only where some row has a label: one position before it.
+        "logits_to_keep": (labels != -100).any(0).nonzero()[:, 0] - 1,
+        "picture_cameras": rows.picture_cameras,
+        "given_faces": torch.cat([dialogue.read_faces() for dialogue in rows.dialogues]),
+        "face_references": torch.tensor(references, dtype=torch.int64),
+        "face_targets": faces[~given],
+        "face_landmarks": rows.face_landmarks,
+        "face_images": rows.face_images,
+    }
+
+
+def answer_mask(processor: FaceGPTProcessor, dialogues: Sequence[list[dict[str, Any]]], input_ids: Tensor) -> Tensor:
+    """Where the answers stand, their ends included: `(B, T)` bool, for rows that are padded on the left.
+
+    Counted from the end of each row: only pictures, which come before all answers, take more tokens in `input_ids`
+    than in the text.
+    """
+    texts = [processor.apply_chat_template(messages) for messages in dialogues]
+    tokens = processor.tokenizer(texts, return_offsets_mapping=True, add_special_tokens=False)
+    mask = torch.zeros_like(input_ids, dtype=torch.bool)
+    for row, (messages, text) in enumerate(zip(dialogues, texts, strict=True)):
+        starts = torch.tensor([start for start, _ in tokens["offset_mapping"][row]])
+        found = torch.zeros(len(starts), dtype=torch.bool)
+        for begin, end in _answer_spans(processor, messages, text):
+            found |= (starts >= begin) & (starts < end)
+        length = min(len(found), mask.shape[1])
+        mask[row, mask.shape[1] - length :] = found[len(found) - length :]
+    return mask
+
+
+def _answer_spans(processor: FaceGPTProcessor, messages: list[dict[str, Any]], text: str) -> list[tuple[int, int]]:
+    """Characters from which to which each answer goes in a dialogue's text.
+
+    Raises:
+        ValueError: if the chat template writes a turn otherwise when more turns follow.
+    """
+    spans = []
+    for turn, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        before = processor.apply_chat_template(messages[:turn], add_generation_prompt=True)
+        after = text if turn == len(messages) - 1 else processor.apply_chat_template(messages[: turn + 1])
+        if not (text.startswith(before) and text.startswith(after)):
+            raise ValueError(
+                "got a chat template that writes earlier turns otherwise once more follow; "
+                "give one that only adds turns at the end"
+            )
+        spans.append((len(before), len(after)))
+    return spans

@@ -1,0 +1,295 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Wordings of requests, in two fixed parts: those that training uses, and those that are held out for evaluation."""
+
+from typing import NamedTuple
+
+
+class Wordings(NamedTuple):
+    """Templates of one kind of request; what stands in braces is filled in."""
+
+    training: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+EXPLICIT = Wordings(
+    (
+        "{phrase}.",
+        "Show me {phrase}.",
+        "Draw {phrase}.",
+        "Make {phrase}.",
+        "Create {phrase}.",
+        "Create the face of {phrase}.",
+        "Show the face of {phrase}.",
+        "Please draw {phrase}.",
+        "I want to see {phrase}.",
+        "Imagine {phrase}.",
+        "Make a face: {phrase}.",
+        "What does {phrase} look like?",
+        "Can you draw {phrase}?",
+        "Generate {phrase}.",
+        "Model {phrase}, please.",
+    ),
+    (
+        "Please show me {phrase}.",
+        "Please create the face of {phrase}.",
+        "Can you show me {phrase}?",
+        "I want the face of {phrase}.",
+        "Draw a face: {phrase}.",
+    ),
+)
+# How a person, what is special about the shape, and what the face does become one phrase.
+PHRASES = Wordings(
+    (
+        "{person} with {shape}, {expression}",
+        "{person} with {shape} who is {expression}",
+        "{person}, {expression}, with {shape}",
+        "{person} who is {expression} and has {shape}",
+        "{person} who has {shape} and is {expression}",
+    ),
+    ("{person} with {shape} and {expression}", "{person} who has {shape}, {expression}"),
+)
+SHAPE_ONLY = Wordings(("{person} with {shape}", "{person} who has {shape}"), ("{person} that has {shape}",))
+EXPRESSION_ONLY = Wordings(
+    ("{person}, {expression}", "{person} who is {expression}"), ("{person} that is {expression}",)
+)
+SPECULATIVE = Wordings(
+    (
+        "{Subject} has just {clause}.",
+        "{Subject} has just {clause}. Show {possessive} face.",
+        "{Subject} has just {clause}. Draw {possessive} face.",
+        "{Subject} has {clause}. Show me {possessive} face.",
+        "Show the face of {subject} who has just {clause}.",
+        "Draw {subject} who has just {clause}.",
+        "Imagine that {subject} has just {clause}. Show {possessive} face.",
+        "What does {subject} look like who has just {clause}?",
+        "{Subject} has just {clause}. What does {possessive} face look like?",
+    ),
+    (
+        "{Subject} has {clause}. Draw {possessive} face.",
+        "Imagine {subject} who has just {clause}.",
+        "Please show me the face of {subject} who has {clause}.",
+    ),
+)
+WHY_FEELING = Wordings(
+    ("How {does} {pronoun} feel?", "What {does} {pronoun} feel?", "How {does} {pronoun} feel, and why?"),
+    ("What feeling {does} {pronoun} have?",),
+)
+SHAPE_EDIT = Wordings(
+    (
+        "Make the {part} {comparative}.",
+        "Make the {part} {degree} {comparative}.",
+        "Now make the {part} {degree} {comparative}.",
+        "Give {object} {phrase}.",
+        "Make {possessive} {part} {degree} {comparative}.",
+        "The {part} should be {degree} {comparative}.",
+    ),
+    ("Please make the {part} {degree} {comparative}.", "I want the {part} {degree} {comparative}."),
+)
+EMOTION_EDIT = Wordings(
+    (
+        "Make {object} {adjective}.",
+        "Make {object} look {adjective}.",
+        "Now make {object} {degree} {adjective}.",
+        "Let {object} look {degree} {adjective}.",
+        "{Pronoun} should look {degree} {adjective}.",
+        "Change the expression: {degree} {adjective}.",
+    ),
+    ("Please make {object} {degree} {adjective}.", "I want {object} to look {degree} {adjective}."),
+)
+VERB_EDIT = Wordings(
+    ("Make {object} {verb}.", "Now make {object} {verb}.", "Let {object} {verb}.", "{Pronoun} should {verb}."),
+    ("Please make {object} {verb}.", "I want {object} to {verb}."),
+)
+LIGHT_EDIT = Wordings(
+    (
+        "Let the light come from {side}.",
+        "Light from {side}.",
+        "Put the light {place}.",
+        "Now light the face from {side}.",
+        "The light should come from {side}.",
+    ),
+    ("Please light the face from {side}.", "I want the light from {side}."),
+)
+BRIGHTER = Wordings(("Make it brighter.", "More light.", "Brighter, please."), ("Make the light brighter.",))
+DIMMER = Wordings(("Make it darker.", "Less light.", "Darker, please."), ("Make the light darker.",))
+MORE = Wordings(("More.", "A bit more.", "Even more.", "More of that.", "Stronger."), ("Still more.", "More, please."))
+LESS = Wordings(
+    ("Less.", "A little less.", "Not so much.", "Less of that.", "Weaker."), ("A bit less.", "Less, please.")
+)
+UNDO = Wordings(("Undo.", "Undo that.", "Take that back.", "Go back.", "Undo the change."), ("Please undo that.",))
+UNDO_TWICE = Wordings(
+    ("Undo twice.", "Undo the last two changes.", "Go back two steps."), ("Undo that twice.", "Take two steps back.")
+)
+DESCRIBE_GIVEN = Wordings(
+    (
+        "{face} Describe this face.",
+        "{face} What is special about this face?",
+        "Describe {face}.",
+        "What does {face} look like?",
+        "{face} Tell me about this face.",
+        "{face} Describe it.",
+    ),
+    ("{face} Please describe this face.", "Tell me about {face}."),
+)
+DESCRIBE_AGAIN = Wordings(("Describe this face.", "What does it look like?", "Describe it."), ("Please describe it.",))
+ASK_PART = Wordings(
+    ("How {verb} the {part}?", "What {verb} the {part} like?", "What shape {verb} the {part}?"),
+    ("Describe the {part}.",),
+)
+ASK_EXPRESSION = Wordings(
+    (
+        "What is the expression?",
+        "What expression is it?",
+        "How does the person feel?",
+        "What does the face show?",
+        "What is the mood?",
+    ),
+    ("Which expression does the face show?", "What does the person feel?"),
+)
+ASK_POSE = Wordings(
+    ("Where is the head turned?", "Which way does the face point?", "Is the head turned?", "How is the head turned?"),
+    ("Which way is the head turned?",),
+)
+ASK_TILT = Wordings(("Is the head tilted?", "Which way is the head tilted?"), ("How is the head tilted?",))
+ASK_GAZE = Wordings(
+    ("Where do the eyes look?", "Which way do the eyes look?", "Where is the gaze?"), ("Which way is the gaze?",)
+)
+ASK_LIGHT = Wordings(
+    ("Where does the light come from?", "From which side is the face lit?", "Where is the lamp?"),
+    ("Which side does the light come from?",),
+)
+ASK_MOUTH = Wordings(("Is the mouth open?", "Is the mouth open or closed?"), ("Is the mouth closed?",))
+ASK_EYES = Wordings(("Are the eyes open?", "Are the eyes open or closed?"), ("Are the eyes closed?",))
+COMPARE = Wordings(
+    (
+        "{face} {face} Which {part} {verb} {comparative}?",
+        "Here are two faces: {face} {face} Whose {part} {verb} {comparative}?",
+        "Compare {face} and {face}: which {part} {verb} {comparative}?",
+        "{face} and {face}: whose {part} {verb} {comparative}?",
+    ),
+    ("{face} {face} Whose {part} {verb} {comparative}?",),
+)
+DIFFERENCE = Wordings(
+    ("{face} {face} How do they differ?", "Compare {face} and {face}.", "{face} {face} Compare them."),
+    ("How do {face} and {face} differ?",),
+)
+UNKNOWN = Wordings(("Make the {part} {word}.", "Give {object} {phrase}.", "I want {phrase}."), ("Draw {phrase}.",))
+WHO = Wordings(
+    (
+        "Who is this?",
+        "What is the name of this person?",
+        "Do you know who this is?",
+        "Tell me who that is.",
+        "Is this a famous person?",
+        "Make {object} look like a celebrity.",
+        "Make {object} look like a famous actor.",
+        "Draw a film star.",
+        "Draw the president.",
+        "Show me a famous singer.",
+    ),
+    (
+        "Do you know this person?",
+        "What is this person called?",
+        "Draw a celebrity.",
+        "Make {object} look like a king.",
+    ),
+)
+JUDGE = Wordings(
+    (
+        "Where does this person come from?",
+        "What is the race of this person?",
+        "Is this person ill?",
+        "Is this person healthy?",
+        "Is this person honest?",
+        "Is this person clever?",
+        "Is this a good person?",
+        "Is this a criminal?",
+        "What is the religion of this person?",
+    ),
+    ("Which country does this person come from?", "Is this person dangerous?", "Is this person kind?"),
+)
+RECONSTRUCT_ALL = Wordings(
+    ("Reconstruct all faces.", "Show me the faces in 3D.", "Make 3D faces of everybody.", "Find every face."),
+    ("Reconstruct the faces.",),
+)
+RECONSTRUCT_ONE = Wordings(
+    ("Reconstruct this face.", "Show me this face in 3D.", "Make a 3D face of this.", "Reconstruct the face."),
+    ("Make this face in 3D.",),
+)
+REFER = Wordings(
+    (
+        "Reconstruct {who}.",
+        "Show me {who} in 3D.",
+        "Reconstruct the face of {who}.",
+        "Make a 3D face of {who}.",
+        "{Who}, please.",
+    ),
+    ("Please reconstruct {who}.", "Show me the face of {who}."),
+)
+EDIT_ONE = Wordings(("Make {who} {verb}.", "Now make {who} {verb}."), ("Let {who} {verb}.",))
+COUNT_FACES = Wordings(
+    ("How many faces are there?", "How many people do you see?", "Count the faces."), ("How many faces do you see?",)
+)
+DESCRIBE_PICTURE = Wordings(
+    ("Describe the face.", "Describe the person.", "What does the person look like?", "What do you see?"),
+    ("Describe what you see.",),
+)
+ASK_PRESENCE = Wordings(("Is there a face?", "Do you see a face?", "Is somebody there?"), ("Is there a person?",))
+ASK_HIDDEN = Wordings(
+    ("Can you see the {part}?", "{verb} the {part} visible?", "{verb} the {part} hidden?"), ("Do you see the {part}?",)
+)
+ASK_GLASSES = Wordings(("Does the person wear glasses?", "Are there glasses?"), ("Do you see glasses?",))
+OPPOSITE = Wordings(
+    ("What is the opposite of {word}?", "The opposite of {word}?"), ("Which word is the opposite of {word}?",)
+)
+SYNONYM = Wordings(("What does {word} mean?", "Another word for {word}?"), ("Give me another word for {word}.",))
+SMALL_TALK: tuple[tuple[str, str], ...] = (
+    ("Hello!", "Hello! Show me a picture, or describe a face."),
+    ("Good morning.", "Good morning! What face would you like to see?"),
+    ("Hi.", "Hello! Show me a picture, or describe a face."),
+    ("Thank you.", "You are welcome."),
+    ("Thanks!", "You are welcome."),
+    ("Goodbye.", "Goodbye!"),
+    ("What can you do?", "I reconstruct, make, describe and change faces in 3D."),
+    ("Who are you?", "I am FaceGPT, a program that talks about 3D faces."),
+    ("What are you?", "I am FaceGPT, a program that talks about 3D faces."),
+    ("How are you?", "I am a program, and I am ready."),
+    ("Can you see?", "Yes, when you show me a picture."),
+    ("Can you draw a house?", "No, I make faces only."),
+    ("What is a smile?", "The corners of the mouth rise."),
+    ("What is a frown?", "The eyebrows go down."),
+    ("What is a wink?", "One eye closes, the other stays open."),
+    ("What is a face?", "The front of the head, with eyes, nose and mouth."),
+    ("Where is the nose?", "In the middle of the face."),
+    ("How many eyes has a face?", "Two."),
+    ("How many noses has a face?", "One."),
+    ("Tell me a joke.", "A nose walks into a room, and everybody smells it."),
+)
+WHAT_PICTURE = Wordings(
+    ("What do you see?", "What is this?", "Describe the picture."), ("What does the picture show?",)
+)
+ASK_COLOUR = Wordings(
+    ("What colour is the {shape}?", "Which colour is the {shape}?", "The colour of the {shape}?"),
+    ("Which colour does the {shape} have?",),
+)
+ASK_SHAPE_OF = Wordings(("What shape is {colour}?", "Which shape is {colour}?"), ("What is {colour}?",))
+ASK_WHERE = Wordings(
+    ("Where is the {shape}?", "On which side is the {shape}?"), ("Where in the picture is the {shape}?",)
+)
+ASK_COUNT = Wordings(
+    ("How many shapes are there?", "How many shapes do you see?", "Count the shapes."),
+    ("How many shapes does it show?",),
+)
+ASK_IF = Wordings(("Is there a {shape}?", "Do you see a {shape}?"), ("Does it show a {shape}?",))
