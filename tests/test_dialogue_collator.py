@@ -77,6 +77,8 @@ def test_dialogues_are_about_the_faces_of_their_picture(drawn):
             assert reference != FRESH or (true == face).all(-1).any()
         if dialogue.kind in ("reconstruct", "edit"):
             assert torch.equal(dialogue.faces[:count], true)
+        if "Nobody here is like that." in spoken:
+            assert "Reconstruct" != spoken[0].split()[0] or "face of" in spoken[0]
         if NO_FACE in spoken:
             assert count == 0
 

@@ -98,7 +98,7 @@ def test_people_far_out_are_not_likely():
     generator = torch.Generator().manual_seed(0)
     people = torch.randn(20_000, 120, generator=generator)
     assert 0.985 < is_likely(people).float().mean() < 0.995
-    assert not is_likely(1.5 * people).any()
+    assert is_likely(1.5 * people).float().mean() < 0.001
 
 
 def test_the_spread_of_one_person_is_none(measurer: FaceMeasurer):
@@ -165,14 +165,14 @@ def test_the_text_baseline_learns_and_comes_back_from_its_files(
     baseline = build_baseline(talker.model.config)
     collator = RequestCollator(processor.tokenizer, TextGrammar(talker.measurer, 0))
     batch = collator([{"request": number} for number in range(16)])
-    optimizer = torch.optim.AdamW(baseline.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(baseline.parameters(), lr=1e-2)
     losses = []
-    for _ in range(25):
+    for _ in range(80):
         loss = baseline(**batch)["loss"]
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
     baseline.save_pretrained(tmp_path)
     processor.tokenizer.save_pretrained(tmp_path)
