@@ -36,7 +36,11 @@ def examine() -> list[tuple[str, str, str]]:
     if availability("numba", "cpu").usable:
         place = os.environ.get("NUMBA_CACHE_DIR") or "__pycache__ beside the code, else the user's cache"
         rows.append(
-            ("compiled by numba", place, "the first training step compiles for some 12 s; NUMBA_CACHE_DIR names a place")
+            (
+                "compiled by numba",
+                place,
+                "the first training step compiles for some 12 s; NUMBA_CACHE_DIR names a place",
+            )
         )
     rows.append(("threads", str(torch.get_num_threads()), f"of {os.cpu_count()} cores; OMP_NUM_THREADS sets them"))
     rows.append(("Python", platform.python_version(), platform.platform()))
