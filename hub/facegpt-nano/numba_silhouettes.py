@@ -315,52 +315,48 @@ def _limit(points, rows, numbers, width, contrast, blended):
 
 
 @kernel
-def _blend_backward(
-    first,
-    end,
-    attributes,
-    points,
-    rows,
-    places,
-    counts,
-    contrast,
-    upstream,
-    grad_planes,
-    grad_attributes,
-    grad_points,
-):
-    """Of pictures [first, end)."""
+def _blend_backward(first, end, attributes, points, rows, places, counts, contrast, upstream, *made):
+    """Of pictures [first, end), in `made` to planes, attributes and points."""
     channels, height, width = upstream.shape[1:]
-    zero, one = points.dtype.type(0), points.dtype.type(1)
     for image in range(first, end):
-        place, total, given = points[image], grad_points[image], upstream[image].reshape(channels, height * width)
-        total[:], grad_attributes[image] = 0, 0
-        result = grad_planes[image].reshape(channels, height * width)
+        place, total, values, changed = points[image], made[2][image], attributes[image], made[1][image]
+        given = upstream[image].reshape(channels, height * width)
+        result = made[0][image].reshape(channels, height * width)
+        total[:], changed[:] = 0, 0
         for channel in range(channels):
             for pixel in range(height * width):
                 result[channel, pixel] = given[channel, pixel]
         _cut_off(place, rows, (places[image], places[image] + counts[image]), width, contrast, result)
         for number in range(places[image], places[image] + counts[image]):
-            start, stop, outer = rows[number, 0], rows[number, 1], rows[number, 3]
-            ratio, reach, share = _recall(place, rows, number, width)
-            target, amount = outer if reach > 0 else rows[number, 2], abs(reach)
-            grad_amount, grad_share = zero, zero
-            for channel in range(channels):
-                if np.isnan(contrast[number, channel]):
-                    continue
-                grad = given[channel, target]
-                result[channel, target] -= grad * amount
-                grad_amount += grad * contrast[number, channel]
-                if reach > 0:
-                    near, far = attributes[image, start, channel], attributes[image, stop, channel]
-                    grad_share += grad * amount * (far - near)
-                    grad_attributes[image, start, channel] += grad * amount * (one - share)
-                    grad_attributes[image, stop, channel] += grad * amount * share
-                else:
-                    result[channel, outer] += grad * amount
-            if reach == 0:
-                grad_amount = zero
-            _pass_to_ends(place, rows, number, (ratio, reach, share), grad_amount, grad_share, total)
+            pair = _recall(place, rows, number, width)
+            planes = given, result
+            grad_amount, grad_share = _colors_backward(rows, number, pair, contrast, planes, values, changed)
+            _pass_to_ends(place, rows, number, pair, grad_amount, grad_share, total)
+
+
+@helper
+def _colors_backward(rows, number, pair, contrast, planes, values, changed):
+    """From the pixel that a pair blends to what it is blended with; amount and share's gradients are returned."""
+    _, reach, share = pair
+    given, result = planes
+    one, zero = type(reach)(1), type(reach)(0)
+    start, stop, outer = rows[number, 0], rows[number, 1], rows[number, 3]
+    target, amount = outer if reach > 0 else rows[number, 2], abs(reach)
+    grad_amount, grad_share = zero, zero
+    for channel in range(given.shape[0]):
+        if np.isnan(contrast[number, channel]):
+            continue
+        grad = given[channel, target]
+        result[channel, target] -= grad * amount
+        grad_amount += grad * contrast[number, channel]
+        if reach > 0:
+            near, far = values[start, channel], values[stop, channel]
+            grad_share += grad * amount * (far - near)
+            changed[start, channel] += grad * amount * (one - share)
+            changed[stop, channel] += grad * amount * share
+        else:
+            result[channel, outer] += grad * amount
+    return (zero if reach == 0 else grad_amount), grad_share
 
 
 @helper
