@@ -37,6 +37,7 @@ from .pipeline_facegpt import TASK as FACE_CHAT
 from .pipeline_facegpt import FaceChatPipeline as FaceChatPipeline
 from .processing_facegpt import FaceGPTProcessor as FaceGPTProcessor
 from .reconstruction import Reconstruction as Reconstruction
+from .refinement import refine as refine
 from .renderer import RenderOutput as RenderOutput
 from .renderer import render_mesh as render_mesh
 from .supersampling import supersample as supersample

@@ -17,8 +17,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 _FLOATS = (torch.float32, torch.float64)
+_RANGES = WeakTensorKeyDictionary()  # of index tensors, with the version that was looked at
 
 
 class ArgumentCheck:
@@ -44,10 +46,13 @@ class ArgumentCheck:
         """An int64 tensor of numbers from `lowest` to below the size of the letter `of`."""
         self._check(name, value, shape, (torch.int64,))
         limit = self._sizes[of]
-        if value.numel() and not lowest <= int(value.min()) <= int(value.max()) < limit:
+        known = _known_range(value)
+        if known and lowest <= known[0] <= known[1] < limit:
+            return self
+        least, most = range_of(value) if value.numel() else (lowest, lowest)
+        if value.numel() and not lowest <= least <= most < limit:
             raise ValueError(
-                f"got {name} from {int(value.min())} to {int(value.max())}; "
-                f"give numbers from {lowest} to {limit - 1}, where {of} = {limit}"
+                f"got {name} from {least} to {most}; give numbers from {lowest} to {limit - 1}, where {of} = {limit}"
             )
         return self
 
@@ -70,6 +75,25 @@ class ArgumentCheck:
             f"got {name} of shape {tuple(value.shape)}, {str(value.dtype).removeprefix('torch.')} on {value.device}; "
             f"give ({', '.join(shape.split())}), {wanted} on {device}{', where ' if known else ''}{', '.join(known)}"
         )
+
+
+def range_of(numbers: Tensor) -> tuple[int, int]:
+    """The least and the greatest of whole numbers, at least one; looked for once as long as they do not change."""
+    least, most = torch.stack(numbers.aminmax()).tolist()
+    remember_range(numbers, least, most)
+    return least, most
+
+
+def remember_range(numbers: Tensor, least: int, most: int) -> None:
+    """The numbers are none below `least` and none above `most`: no need to look at them again until they change."""
+    # Inference tensors count no versions, and those that functorch wraps have no memory to speak of.
+    if type(numbers) is Tensor and not numbers.is_inference():
+        _RANGES[numbers] = numbers._version, least, most
+
+
+def _known_range(numbers: Tensor) -> tuple[int, int] | None:
+    known = None if numbers.is_inference() else _RANGES.get(numbers)
+    return known[1:] if known and known[0] == numbers._version else None
 
 
 def _match(got: torch.Size, wanted: list[str], known: dict[str, int]) -> dict[str, int] | None:

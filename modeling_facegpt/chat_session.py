@@ -16,11 +16,11 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from PIL import Image
 
 from .camera import Camera
 from .dialogue import (
-    FRESH,
     NEW_TOKENS,
     Answer,
     Dialogue,
@@ -31,7 +31,9 @@ from .dialogue import (
     no_faces,
     user_message,
 )
+from .face_editing import FRESH
 from .face_parameters import concatenate_faces, select_faces
+from .flow_head import FaceSampling
 from .generation_facegpt import check_pictures
 from .processing_facegpt import FaceGPTProcessor
 from .reconstruction import Reconstruction
@@ -54,6 +56,7 @@ class ChatSession:
         photograph (`PIL.Image.Image`, *optional*): RGB and upright; what the chat is about.
         focal (`float`, *optional*): its focal length in pixels; default 1.2 times the longer side.
         faces (`Reconstruction`, *optional*): faces to talk about, such as `read_result` reads.
+        seed (`int`): of the faces that are made from words; each new one differs from those before.
         settings: of `generate`, such as `max_new_tokens` or `do_sample`.
 
     Raises:
@@ -68,11 +71,13 @@ class ChatSession:
         photograph: Image.Image | None = None,
         focal: float | None = None,
         faces: Reconstruction | None = None,
+        seed: int = 0,
         **settings: Any,
     ):
         self.model = model
         self.processor = processor or FaceGPTProcessor.from_pretrained(model.name_or_path)
-        self.settings = {"max_new_tokens": NEW_TOKENS, **settings}
+        sampling = FaceSampling(torch.Generator().manual_seed(seed))
+        self.settings = {"max_new_tokens": NEW_TOKENS, "face_sampling": sampling, **settings}
         if faces is not None and model.face_encoder is None:
             raise ValueError(
                 "got faces to talk about for a checkpoint that reads no faces; take one that was trained on dialogues"

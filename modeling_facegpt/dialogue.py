@@ -15,7 +15,7 @@
 
 Every `<FACE>` of a dialogue stands for a face whose parameters are known: one that a person gave, or one of an earlier
 answer. The model reads them where it has a face encoder. A face that an answer finds in a photograph is looked at once
-more, as `reconstruct` does; one that it makes from words or by a change stays as it was decoded.
+more, and kept or dropped, as `reconstruct` does; one that it makes from words or by a change stays as it was decoded.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,9 +23,10 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from transformers import TextStreamer
+from transformers import LogitsProcessor, LogitsProcessorList, TextStreamer
 
 from .camera import Camera, default_focal
+from .face_editing import FRESH
 from .face_head import parameter_standard_deviation
 from .face_parameters import (
     FaceParameters,
@@ -38,9 +39,8 @@ from .face_parameters import (
 from .generation_facegpt import Picture, look_closer, photo_camera
 from .processing_facegpt import FACE_TOKEN, FaceGPTProcessor
 from .prompt_checks import check_length, check_words
-from .reconstruction import Reconstruction
+from .reconstruction import Reconstruction, distinct_faces, face_boxes, landmarks_in_photo, poses_agree
 
-FRESH = -1  # in place of a reference: no change of an earlier face
 NEW_TOKENS = 96
 IMAGINED_SIDE = 512  # pixels of the picture in which a face from words is placed
 
@@ -143,6 +143,27 @@ def encode_dialogues(
     return inputs.to(model.device), torch.stack([frame.camera for frame in frames]).to(model.device)
 
 
+class MostFacesLogitsProcessor(LogitsProcessor):
+    """Lets an answer say `<FACE>` at most `max_faces` times.
+
+    Args:
+        face_token_id (`int`): id of `<FACE>`.
+        max_faces (`int`): how many faces an answer may have.
+        prompt_length (`int`): tokens before the answer.
+    """
+
+    def __init__(self, face_token_id: int, max_faces: int, prompt_length: int):
+        self.face_token_id = face_token_id
+        self.max_faces = max_faces
+        self.prompt_length = prompt_length
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        enough = (input_ids[:, self.prompt_length :] == self.face_token_id).sum(-1) >= self.max_faces
+        silent = scores.clone()
+        silent[enough, self.face_token_id] = -torch.inf
+        return silent
+
+
 class WordStreamer(TextStreamer):
     """Tells `on_words` of an answer as it is generated, `<FACE>` included, and keeps quiet otherwise."""
 
@@ -169,6 +190,8 @@ def _answer_batch(
     if model.face_encoder is not None and any(count_faces(dialogue.messages) for dialogue in dialogues):
         faces = concatenate_faces([dialogue.faces for dialogue in dialogues])
         settings["given_faces"] = parameters_to_vector(faces).to(model.device)
+    most = MostFacesLogitsProcessor(model.config.face_token_id, model.config.max_faces, prompt.shape[1])
+    settings["logits_processor"] = LogitsProcessorList([most, *settings.get("logits_processor", ())])
     if on_words is not None:
         settings["streamer"] = WordStreamer(processor.tokenizer, on_words)
     output = model.generate(**inputs, picture_cameras=cameras, return_dict_in_generate=True, **settings)
@@ -192,15 +215,15 @@ def _read_answer(
     mine = (output.face_rows == row).nonzero()[:, 0]
     config = model.face_model.config
     parameters = vector_to_parameters(output.face_parameters[mine], config)
-    said = output.get("face_references")  # of models that change faces
-    references = [FRESH] * len(mine) if said is None else said[mine].tolist()
+    references = output.face_references[mine].tolist()
     if dialogue.photograph is None or cameras is None:
         return Answer(text, place_imagined(parameters), tuple(references))
     deviation = parameter_standard_deviation(
         output.face_log_variance[mine], parameters, cameras[row].expand(len(mine), 3), config
     )
     faces = photographed_faces(dialogue.photograph, parameters, deviation)
-    return Answer(text, _look_again(model, processor, dialogue.photograph, faces, references), tuple(references))
+    seen, kept = _look_again(model, processor, dialogue.photograph, faces, references)
+    return _keep(Answer(text, seen, tuple(references)), kept)
 
 
 def photographed_faces(
@@ -233,23 +256,64 @@ def place_imagined(parameters: FaceParameters, side: int = IMAGINED_SIDE) -> Rec
 
 def _look_again(
     model: Any, processor: FaceGPTProcessor, photograph: Picture, faces: Reconstruction, references: Sequence[int]
-) -> Reconstruction:
-    """`faces` with those that are no changes of earlier ones seen in their crops, where a crop shows a face."""
+) -> tuple[Reconstruction, Tensor]:
+    """`faces` with those that are no changes of earlier ones seen in their crops, and which of them are to be kept
+    `(N,)`: not those whose crop shows none, nor second sights of another. The likeliest fresh one stays in any case.
+    """
     fresh = [face for face, reference in enumerate(references) if reference == FRESH]
-    index = torch.tensor(fresh, dtype=torch.long, device=faces.probability.device)
+    kept = torch.ones_like(faces.probability, dtype=torch.bool)
+    if not fresh:
+        return faces, kept
+    index = torch.tensor(fresh, dtype=torch.long, device=kept.device)
     [looks] = look_closer(model, processor, [photograph], [select_faces(faces.parameters, index)])
     parameters = parameters_to_vector(faces.parameters).clone()
     deviation = parameters_to_vector(cast(FaceParameters, faces.standard_deviation)).clone()
     probability = faces.probability.clone()
     for face, look in zip(fresh, looks, strict=True):
+        probability[face] = look.probability[0] if len(look.probability) else 0.0
         if len(look.probability):
             parameters[face] = parameters_to_vector(look.parameters)[0]
             deviation[face] = parameters_to_vector(look.standard_deviation)[0]
-            probability[face] = look.probability[0]
     config = model.face_model.config
-    return faces._replace(
+    unsure = vector_to_parameters(deviation, config)
+    seen = faces._replace(
         parameters=vector_to_parameters(parameters, config),
         # Of changed faces, nobody says how sure they are.
-        standard_deviation=vector_to_parameters(deviation, config) if deviation.isfinite().all() else None,
+        standard_deviation=unsure if deviation.isfinite().all() else None,
         probability=probability,
+    )
+    kept[index] = _are_faces_of_their_own(model, seen, unsure, index)
+    return seen, kept
+
+
+def _are_faces_of_their_own(model: Any, seen: Reconstruction, unsure: FaceParameters, index: Tensor) -> Tensor:
+    """Which of the faces at `index` are to be kept, as `reconstruct` keeps them, and at least one."""
+    chosen = select_faces(seen.parameters, index)
+    camera = Camera(*(group[index] for group in seen.camera))
+    boxes = face_boxes(landmarks_in_photo(model.face_model, chosen, camera))
+    probability = seen.probability[index]
+    own = distinct_faces(boxes, probability, alike=poses_agree(chosen, select_faces(unsure, index)))
+    own &= probability > 0
+    own[probability.argmax()] = True
+    return own
+
+
+def _keep(answer: Answer, kept: Tensor) -> Answer:
+    """The answer without the faces that are not `kept (N,)`, nor their tokens in the text."""
+    if kept.all():
+        return answer
+    pieces = answer.text.split(FACE_TOKEN)
+    shown = [FACE_TOKEN if keep else "" for keep in kept.tolist()]
+    text = pieces[0] + "".join(token + piece for token, piece in zip(shown, pieces[1:], strict=True))
+    faces = answer.faces
+    unsure = faces.standard_deviation
+    return Answer(
+        text=text.strip(),
+        faces=faces._replace(
+            camera=Camera(*(group[kept] for group in faces.camera)),
+            parameters=select_faces(faces.parameters, kept),
+            standard_deviation=None if unsure is None else select_faces(unsure, kept),
+            probability=faces.probability[kept],
+        ),
+        references=tuple(reference for reference, keep in zip(answer.references, kept.tolist(), strict=True) if keep),
     )

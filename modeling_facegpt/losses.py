@@ -96,7 +96,7 @@ def masked_photometric_loss(image: Tensor, target: Tensor, mask: Tensor) -> Tens
         shapes = tuple(tuple(tensor.shape) for tensor in (image, target, mask))
         raise ValueError(f"got image, target and mask of shapes {shapes}; give (N, 3, H, W) twice and (N, 1, H, W)")
     target, mask = target.detach().to(image.dtype), mask.detach().to(image.dtype)
-    if image.dtype in (torch.float32, torch.float64) and (backend := backend_for(image)):
+    if (backend := backend_for(image)) and backend.masked_photometric_loss:
         return backend.masked_photometric_loss(image, target, mask, CHARBONNIER_WIDTH, OUTLIER_TOLERANCE)
     residual = photometric_loss(image, torch.where(mask == 0, image.detach(), target))
     weight = mask * inlier_weight(residual, mask)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .numba_kernels import array, kernel, run
+from .numba_kernels import allocate, array, dtype_of, kernel, run
 
 
 def masked_photometric_loss(image: Tensor, target: Tensor, mask: Tensor, width: float, tolerance: float) -> Tensor:
@@ -34,20 +34,21 @@ class _MaskedPhotometric(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, image: Tensor, target: Tensor, mask: Tensor, width: float, tolerance: float):
         losses = image.new_empty(len(image))
-        slopes = torch.empty_like(mask, memory_format=torch.contiguous_format)
+        [slopes] = allocate((mask.shape, dtype_of(image)))
         given = array(image), array(target), array(mask), width, tolerance
-        run(_residuals, len(image), *given, slopes.numpy(), losses.numpy())
-        ctx.save_for_backward(image, target, slopes)
+        run(_residuals, len(image), *given, slopes, losses.numpy())
+        ctx.save_for_backward(image, target)
+        ctx.slopes = slopes
         return losses
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_losses: Tensor):
-        image, target, slopes = ctx.saved_tensors
-        gradient = torch.empty_like(image, memory_format=torch.contiguous_format)
-        given = array(image), array(target), array(slopes), array(grad_losses)
-        run(_gradients, len(image), *given, gradient.numpy())
-        return gradient, None, None, None, None
+        image, target = ctx.saved_tensors
+        [gradient] = allocate((image.shape, dtype_of(image)))
+        given = array(image), array(target), ctx.slopes, array(grad_losses)
+        run(_gradients, len(image), *given, gradient)
+        return torch.from_numpy(gradient), None, None, None, None
 
 
 @kernel

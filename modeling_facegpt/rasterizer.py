@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .argument_checks import ArgumentCheck, check_positive, check_size
+from .argument_checks import ArgumentCheck, check_positive, check_size, remember_range
 from .backends import backend_for
 from .camera import Camera
 from .scanline import SMALLEST_WEIGHT, Settings, Triangles, chunk_triangles, cover_pixels, nearest_fragments
@@ -85,8 +85,11 @@ def rasterize(
     points = pixel_points(vertices, camera, near)
     settings = Settings(size[0], size[1], near, cull)
     if depth_bias is None and (backend := backend_for(points)):
-        return Fragments(*backend.rasterize(points, topology, settings))
-    return Fragments(*_Rasterize.apply(*points.unbind(-1), topology, depth_bias, settings))
+        fragments = Fragments(*backend.rasterize(points, topology, settings))
+    else:
+        fragments = Fragments(*_Rasterize.apply(*points.unbind(-1), topology, depth_bias, settings))
+    remember_range(fragments.triangle_index, -1, len(triangles) - 1)
+    return fragments
 
 
 def interpolate(attributes: Tensor, triangles: Tensor, fragments: Fragments) -> Tensor:
@@ -123,7 +126,7 @@ def pixel_points(vertices: Tensor, camera: Camera, near: float = NEAR) -> Tensor
     check = ArgumentCheck().floats("vertices", vertices, "N V 3")
     check.floats("camera.focal", camera.focal, "N").floats("camera.principal_point", camera.principal_point, "N 2")
     camera = sane_camera(camera)
-    if backend := backend_for(vertices):
+    if (backend := backend_for(vertices)) and backend.pixel_points:
         return backend.pixel_points(vertices, *camera, near, _FARTHEST)
     # They go behind the camera before anything is divided by z, so that no NaN enters the gradients.
     good = (vertices.abs() < _FARTHEST).all(-1, keepdim=True) & (vertices[..., 2:] > near)

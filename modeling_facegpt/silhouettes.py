@@ -78,7 +78,7 @@ def blend_silhouettes(
     check.floats("points", points, "N V 3").indices("triangles", triangles, "F 3", of="V")
     check_fragments(check, fragments)
     topology = topology_of(triangles)
-    if backend := backend_for(planes):
+    if (backend := backend_for(planes)) and backend.blend:
         return backend.blend(planes, attributes, points, topology, fragments.triangle_index, fragments.depth)
     pairs = _visible(_pairs(_outline(points, topology), fragments.depth.shape), fragments)
     count, channels, height, width = planes.shape

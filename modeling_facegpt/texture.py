@@ -158,6 +158,29 @@ def texture_at_vertices(texture: Texture, triangles: Tensor, vertices: int) -> T
     return sample_texture(texture.colors, footprint)[:, :, 0].mT
 
 
+def texture_factors(
+    texture: Texture, points: Tensor, triangles: Tensor, fragments: Fragments
+) -> tuple[Tensor, Tensor]:
+    """By what a texture multiplies the colours of pixels `(N, 3, H, W)` and of vertices `(N or 1, V, 3)`.
+
+    Colours `(N, K, 3, h, w)` are those of K meshes that make up the triangles one after another; all other textures
+    have one for all triangles.
+    """
+    footprint = texel_footprint(points, triangles, fragments, texture.uv_map)
+    if texture.colors.dim() == 4:
+        return sample_texture(texture.colors, footprint), texture_at_vertices(texture, triangles, points.shape[1])
+    meshes = texture.colors.shape[1]
+    faces, vertices = len(triangles) // meshes, points.shape[1] // meshes
+    own = UVMap(texture.uv_map.coordinates, texture.uv_map.triangles[:faces])
+    number = fragments.triangle_index.div(max(faces, 1), rounding_mode="floor")
+    pixels, at_vertices = [], []
+    for mesh, colors in enumerate(texture.colors.unbind(1)):
+        shown = footprint._replace(covered=footprint.covered & (number == mesh))
+        pixels.append(sample_texture(colors, shown))
+        at_vertices.append(texture_at_vertices(Texture(colors, own), triangles[:faces], vertices))
+    return torch.stack(pixels).sum(0), torch.cat(at_vertices, dim=1)
+
+
 def bake_texture(attributes: Tensor, triangles: Tensor, uv_map: UVMap, size: tuple[int, int]) -> Tensor:
     """Draw vertex attributes into a texture, which then shows the same mesh as they do, at its seams too.
 

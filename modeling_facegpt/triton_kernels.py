@@ -39,9 +39,7 @@ def _load_points(points, image, corners, triangle, mask, vertices, triangles):
     a = first + tl.load(corners + triangle, mask=mask, other=0)
     b = first + tl.load(corners + triangles + triangle, mask=mask, other=0)
     c = first + tl.load(corners + 2 * triangles + triangle, mask=mask, other=0)
-    x = points
-    y = points + count
-    z = points + 2 * count
+    x, y, z = points, points + count, points + 2 * count
     return (
         tl.load(x + a, mask=mask, other=0.0),
         tl.load(x + b, mask=mask, other=0.0),
@@ -81,6 +79,42 @@ def _first_pixel(edge, limit):
 
 
 @triton.jit
+def _is_drawn(ax, bx, cx, ay, by, cy, nearest, near, cull: tl.constexpr):
+    """Whether a triangle is large and narrow enough, before the camera and, with `cull`, seen from outside."""
+    area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+    if cull:
+        drawn = area < -_SMALLEST_AREA
+    else:
+        drawn = tl.abs(area) > _SMALLEST_AREA
+    drawn = drawn & (nearest > near)
+    drawn = drawn & (tl.maximum(tl.maximum(ax, bx), cx) - tl.minimum(tl.minimum(ax, bx), cx) < _WIDEST)
+    return drawn & (tl.maximum(tl.maximum(ay, by), cy) - tl.minimum(tl.minimum(ay, by), cy) < _WIDEST)
+
+
+@triton.jit
+def _from_top_to_bottom(ax, bx, cx, ay, by, cy):
+    """x and y of the corners, sorted by y: every crossing of an edge is computed from its upper end."""
+    swap = ay > by
+    x0, x1 = tl.where(swap, bx, ax), tl.where(swap, ax, bx)
+    y0, y1 = tl.where(swap, by, ay), tl.where(swap, ay, by)
+    swap = y1 > cy
+    x1, x2 = tl.where(swap, cx, x1), tl.where(swap, x1, cx)
+    y1, y2 = tl.where(swap, cy, y1), tl.where(swap, y1, cy)
+    swap = y0 > y1
+    x0, x1 = tl.where(swap, x1, x0), tl.where(swap, x0, x1)
+    y0, y1 = tl.where(swap, y1, y0), tl.where(swap, y0, y1)
+    return x0, x1, x2, y0, y1, y2
+
+
+@triton.jit
+def _key(depth, triangle):
+    """A number that is smaller the nearer a triangle is, and at the same depth the smaller its own number."""
+    bits = depth.to(tl.int32, bitcast=True)
+    bits = tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits)  # in the order of floats, negative ones too
+    return (bits.to(tl.int64) << 32) | triangle.to(tl.int64)
+
+
+@triton.jit
 def find_visible(
     points,
     corners,
@@ -100,24 +134,8 @@ def find_visible(
     triangle = tl.program_id(1) * block + tl.arange(0, block)
     drawn = triangle < triangles
     ax, bx, cx, ay, by, cy, az, bz, cz = _load_points(points, image, corners, triangle, drawn, vertices, triangles)
-    area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-    if cull:
-        drawn = drawn & (area < -_SMALLEST_AREA)
-    else:
-        drawn = drawn & (tl.abs(area) > _SMALLEST_AREA)
-    drawn = drawn & (tl.minimum(tl.minimum(az, bz), cz) > near)
-    drawn = drawn & (tl.maximum(tl.maximum(ax, bx), cx) - tl.minimum(tl.minimum(ax, bx), cx) < _WIDEST)
-    # From top to bottom; every crossing of an edge is computed from its upper end.
-    swap = ay > by
-    x0, x1 = tl.where(swap, bx, ax), tl.where(swap, ax, bx)
-    y0, y1 = tl.where(swap, by, ay), tl.where(swap, ay, by)
-    swap = y1 > cy
-    x1, x2 = tl.where(swap, cx, x1), tl.where(swap, x1, cx)
-    y1, y2 = tl.where(swap, cy, y1), tl.where(swap, y1, cy)
-    swap = y0 > y1
-    x0, x1 = tl.where(swap, x1, x0), tl.where(swap, x0, x1)
-    y0, y1 = tl.where(swap, y1, y0), tl.where(swap, y0, y1)
-    drawn = drawn & (y2 - y0 < _WIDEST)
+    drawn = drawn & _is_drawn(ax, bx, cx, ay, by, cy, tl.minimum(tl.minimum(az, bz), cz), near, cull)
+    x0, x1, x2, y0, y1, y2 = _from_top_to_bottom(ax, bx, cx, ay, by, cy)
     long_slope = tl.div_rn(x2 - x0, y2 - y0)
     upper_slope = tl.div_rn(x1 - x0, y1 - y0)
     lower_slope = tl.div_rn(x2 - x1, y2 - y1)
@@ -138,11 +156,8 @@ def find_visible(
             x, y = column + 0.5, center
             edge_a, edge_b, edge_c = _signed_edges(ax - x, bx - x, cx - x, ay - y, by - y, cy - y)
             _a, _b, _c, _total, depth = _weigh(edge_a, edge_b, edge_c, az, bz, cz)
-            bits = (depth - offset).to(tl.int32, bitcast=True)
-            bits = tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits)  # in the order of floats, negative ones too
-            key = (bits.to(tl.int64) << 32) | triangle.to(tl.int64)
             pixel = (image * height + row) * width + column
-            tl.atomic_min(keys + pixel, key, mask=column < end)
+            tl.atomic_min(keys + pixel, _key(depth - offset, triangle), mask=column < end)
             column += 1
         row += 1
 
@@ -169,6 +184,47 @@ def write_fragments(
     tl.store(plane, tl.where(covered, tl.div_rn(a, total), 0.0), mask=inside)
     tl.store(plane + area, tl.where(covered, tl.div_rn(b, total), 0.0), mask=inside)
     tl.store(plane + 2 * area, tl.where(covered, tl.div_rn(c, total), 0.0), mask=inside)
+
+
+@triton.jit
+def _pass_back(ax, bx, cx, ay, by, cy, az, bz, cz, grad_a, grad_b, grad_c, depth_slope):
+    """What a pixel passes back to the x, y and z of its triangle's corners, whose x and y are from its centre."""
+    edge_a, edge_b, edge_c = _signed_edges(ax, bx, cx, ay, by, cy)
+    a, b, c, total, _depth = _weigh(edge_a, edge_b, edge_c, az, bz, cz)
+    a, b, c = tl.div_rn(a, total), tl.div_rn(b, total), tl.div_rn(c, total)
+    mean = a * grad_a + b * grad_b + c * grad_c
+    slope_a = tl.div_rn(grad_a - mean, az)
+    slope_b = tl.div_rn(grad_b - mean, bz)
+    slope_c = tl.div_rn(grad_c - mean, cz)
+    doubled_area = edge_a + edge_b + edge_c
+    sign = tl.where(doubled_area > 0, 1.0, tl.where(doubled_area < 0, -1.0, 0.0))
+    scale = tl.div_rn(sign, total)
+    edge_a, edge_b, edge_c = scale * slope_a, scale * slope_b, scale * slope_c
+    return (
+        edge_c * by - edge_b * cy,
+        edge_a * cy - edge_c * ay,
+        edge_b * ay - edge_a * by,
+        edge_b * cx - edge_c * bx,
+        edge_c * ax - edge_a * cx,
+        edge_a * bx - edge_b * ax,
+        a * (depth_slope - slope_a),
+        b * (depth_slope - slope_b),
+        c * (depth_slope - slope_c),
+    )
+
+
+@triton.jit
+def _store_corners(corner, plane, ax, bx, cx, ay, by, cy, az, bz, cz, mask):
+    """x, y and z of three corners beside each other into three planes."""
+    tl.store(corner, ax, mask=mask)
+    tl.store(corner + 1, bx, mask=mask)
+    tl.store(corner + 2, cx, mask=mask)
+    tl.store(corner + plane, ay, mask=mask)
+    tl.store(corner + plane + 1, by, mask=mask)
+    tl.store(corner + plane + 2, cy, mask=mask)
+    tl.store(corner + 2 * plane, az, mask=mask)
+    tl.store(corner + 2 * plane + 1, bz, mask=mask)
+    tl.store(corner + 2 * plane + 2, cz, mask=mask)
 
 
 @triton.jit
@@ -213,38 +269,21 @@ def sum_point_gradients(
             grad_b = tl.load(plane + area, mask=own, other=0.0) + depth_slope * bz
             grad_c = tl.load(plane + 2 * area, mask=own, other=0.0) + depth_slope * cz
             x, y = column + 0.5, row + 0.5
-            pax, pbx, pcx, pay, pby, pcy = ax - x, bx - x, cx - x, ay - y, by - y, cy - y
-            edge_a, edge_b, edge_c = _signed_edges(pax, pbx, pcx, pay, pby, pcy)
-            a, b, c, total, _depth = _weigh(edge_a, edge_b, edge_c, az, bz, cz)
-            a, b, c = tl.div_rn(a, total), tl.div_rn(b, total), tl.div_rn(c, total)
-            mean = a * grad_a + b * grad_b + c * grad_c
-            slope_a = tl.div_rn(grad_a - mean, az)
-            slope_b = tl.div_rn(grad_b - mean, bz)
-            slope_c = tl.div_rn(grad_c - mean, cz)
-            doubled_area = edge_a + edge_b + edge_c
-            sign = tl.where(doubled_area > 0, 1.0, tl.where(doubled_area < 0, -1.0, 0.0))
-            scale = tl.where(own, tl.div_rn(sign, total), 0.0)
-            edge_a, edge_b, edge_c = scale * slope_a, scale * slope_b, scale * slope_c
-            sum_ax += tl.where(own, edge_c * pby - edge_b * pcy, 0.0)
-            sum_bx += tl.where(own, edge_a * pcy - edge_c * pay, 0.0)
-            sum_cx += tl.where(own, edge_b * pay - edge_a * pby, 0.0)
-            sum_ay += tl.where(own, edge_b * pcx - edge_c * pbx, 0.0)
-            sum_by += tl.where(own, edge_c * pax - edge_a * pcx, 0.0)
-            sum_cy += tl.where(own, edge_a * pbx - edge_b * pax, 0.0)
-            sum_az += tl.where(own, a * (depth_slope - slope_a), 0.0)
-            sum_bz += tl.where(own, b * (depth_slope - slope_b), 0.0)
-            sum_cz += tl.where(own, c * (depth_slope - slope_c), 0.0)
+            gax, gbx, gcx, gay, gby, gcy, gaz, gbz, gcz = _pass_back(
+                ax - x, bx - x, cx - x, ay - y, by - y, cy - y, az, bz, cz, grad_a, grad_b, grad_c, depth_slope
+            )
+            sum_ax += tl.where(own, gax, 0.0)
+            sum_bx += tl.where(own, gbx, 0.0)
+            sum_cx += tl.where(own, gcx, 0.0)
+            sum_ay += tl.where(own, gay, 0.0)
+            sum_by += tl.where(own, gby, 0.0)
+            sum_cy += tl.where(own, gcy, 0.0)
+            sum_az += tl.where(own, gaz, 0.0)
+            sum_bz += tl.where(own, gbz, 0.0)
+            sum_cz += tl.where(own, gcz, 0.0)
         row += 1
     corner = sums + image * 9 * triangles + 3 * triangle
-    tl.store(corner, sum_ax, mask=mask)
-    tl.store(corner + 1, sum_bx, mask=mask)
-    tl.store(corner + 2, sum_cx, mask=mask)
-    tl.store(corner + 3 * triangles, sum_ay, mask=mask)
-    tl.store(corner + 3 * triangles + 1, sum_by, mask=mask)
-    tl.store(corner + 3 * triangles + 2, sum_cy, mask=mask)
-    tl.store(corner + 6 * triangles, sum_az, mask=mask)
-    tl.store(corner + 6 * triangles + 1, sum_bz, mask=mask)
-    tl.store(corner + 6 * triangles + 2, sum_cz, mask=mask)
+    _store_corners(corner, 3 * triangles, sum_ax, sum_bx, sum_cx, sum_ay, sum_by, sum_cy, sum_az, sum_bz, sum_cz, mask)
 
 
 @triton.jit

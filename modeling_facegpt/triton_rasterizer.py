@@ -14,8 +14,8 @@
 """The rasterizer in Triton: the same pictures and gradients as the PyTorch reference, in float32, on CUDA devices.
 
 Triton is no dependency; importing this module where it is missing raises an `ImportError` that says so. It builds a
-launcher with a C compiler at run time, and not every machine has one: `can_draw` tells. With the environment variable
-`TRITON_INTERPRET=1`, set before the first import, everything runs on the CPU, slowly, for tests.
+launcher with a C compiler at run time, and not every machine has one: `launcher_problem` tells. With the environment
+variable `TRITON_INTERPRET=1`, set before the first import, everything runs on the CPU, slowly, for tests.
 """
 
 import os
@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .scanline import Settings
+from .topology import Topology
 from .triton_kernels import (
     NOTHING,
     carry_attributes,
@@ -44,64 +45,72 @@ _PIXELS = 256  # pixels of a program
 
 
 def can_draw(points: Tensor) -> bool:
-    """Whether this backend draws such tensors: float32 on a CUDA device where Triton builds its launcher."""
-    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-    usable = interpreted if points.device.type == "cpu" else points.is_cuda and _builds_launcher(points.device)
-    return points.dtype == torch.float32 and usable
+    """Whether this backend draws such tensors: float32, on a CUDA device or in the interpreter."""
+    return points.dtype == torch.float32 and (points.is_cuda or (points.device.type == "cpu" and _interpreted()))
 
 
 @cache
-def _builds_launcher(device: torch.device) -> bool:
+def launcher_problem() -> str:
+    """Why Triton cannot run a kernel here; empty where it can, as one small kernel shows."""
+    if not (_interpreted() or torch.cuda.is_available()):
+        return "PyTorch sees no CUDA device"
+    device = "cpu" if _interpreted() else "cuda"
+    total = torch.zeros(1, 1, 1, device=device)
+    table = torch.zeros(2, dtype=torch.int64, device=device)
     # What fails depends on what is missing (compiler, headers, driver), and so does the type of the exception.
     try:
-        total = torch.zeros(1, 1, 1, device=device)
-        table = torch.zeros(2, dtype=torch.int64, device=device)
         _launch(sum_corners, (1, 1, 1), (total, table, table, total, 1, 1, 1))
-    except Exception:
-        return False
-    return True
+    except Exception as error:
+        message = str(error).strip() or type(error).__name__
+        return f"its launcher cannot be built: {message.splitlines()[0]}"
+    return ""
+
+
+def _interpreted() -> bool:
+    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def rasterize(
-    points: Tensor, triangles: Tensor, settings: Settings, depth_bias: Tensor | None = None
+    points: Tensor, topology: Topology, settings: Settings, depth_bias: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The fields of `Fragments`, differentiable with respect to the points.
 
     Args:
         points (`torch.Tensor` of shape `(N, V, 3)`): of `pixel_points`, float32.
-        triangles (`torch.Tensor` of shape `(F, 3)`): checked vertex indices.
+        topology (`Topology`): of the mesh, on the same device.
         settings (`Settings`): size of the pictures, and what is dropped.
         depth_bias (`torch.Tensor` of shape `(F,)`, *optional*): as for the reference.
     """
-    return _Rasterize.apply(points, triangles, settings, depth_bias)
+    return _Rasterize.apply(points, topology, settings, depth_bias)
 
 
-def interpolate(attributes: Tensor, barycentrics: Tensor, index: Tensor, triangles: Tensor) -> Tensor:
+def interpolate(attributes: Tensor, barycentrics: Tensor, index: Tensor, topology: Topology) -> Tensor:
     """Planes `(N, C, H, W)`, differentiable with respect to attributes and barycentrics.
 
     Args:
         attributes (`torch.Tensor` of shape `(N, V, C)`): float32.
         barycentrics (`torch.Tensor` of shape `(N, 3, H, W)`): of `Fragments`.
         index (`torch.Tensor` of shape `(N, H, W)`): of `Fragments`, checked.
-        triangles (`torch.Tensor` of shape `(F, 3)`): checked vertex indices.
+        topology (`Topology`): of the mesh, on the same device.
     """
-    return _Interpolate.apply(attributes, barycentrics, index, triangles)
+    return _Interpolate.apply(attributes, barycentrics, index, topology)
 
 
 class _Rasterize(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, points: Tensor, triangles: Tensor, settings: Settings, depth_bias: Tensor | None):
+    def forward(ctx: Any, points: Tensor, topology: Topology, settings: Settings, depth_bias: Tensor | None):
         count, vertices, _ = points.shape
         height, width = settings.height, settings.width
-        columns, corners = points.movedim(2, 0).contiguous(), triangles.T.contiguous()
+        columns, corners = points.movedim(2, 0).contiguous(), topology.columns
         keys = torch.full((count, height, width), NOTHING.value, device=points.device)
         index, depth = torch.empty_like(keys), points.new_empty(count, height, width)
         barycentrics = points.new_empty(count, 3, height, width)
-        sizes = (vertices, triangles.shape[0], height, width)
+        faces = corners.shape[1]
+        sizes = (vertices, faces, height, width)
         bias = columns if depth_bias is None else depth_bias.contiguous()
         _launch(
             find_visible,
-            (count, triangles.shape[0]),
+            (count, faces),
             (columns, corners, bias, keys, *sizes, settings.near),
             cull=settings.cull,
             biased=depth_bias is not None,
@@ -113,29 +122,31 @@ class _Rasterize(torch.autograd.Function):
             block=_PIXELS,
         )
         ctx.mark_non_differentiable(index)
-        ctx.save_for_backward(columns, triangles, index)
+        ctx.save_for_backward(columns, index)
+        ctx.topology = topology
         return index, barycentrics, depth
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, _: Any, grad_barycentrics: Tensor, grad_depth: Tensor):
-        columns, triangles, index = ctx.saved_tensors
+        columns, index = ctx.saved_tensors
         _, count, vertices = columns.shape
-        faces = triangles.shape[0]
+        corners = ctx.topology.columns
+        faces = corners.shape[1]
         sums = columns.new_empty(count, 3, 3 * faces)
         gradients = (grad_barycentrics.contiguous(), grad_depth.contiguous())
         _launch(
             sum_point_gradients,
             (count, faces),
-            (columns, triangles.T.contiguous(), index, _boxes(index, faces), *gradients, sums, vertices, faces)
+            (columns, corners, index, _boxes(index, faces), *gradients, sums, vertices, faces)
             + tuple(index.shape[1:]),
         )
-        return _gather(sums, triangles, vertices).mT, None, None, None
+        return _gather(sums, ctx.topology, vertices).mT, None, None, None
 
 
 class _Interpolate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, attributes: Tensor, barycentrics: Tensor, index: Tensor, triangles: Tensor):
+    def forward(ctx: Any, attributes: Tensor, barycentrics: Tensor, index: Tensor, topology: Topology):
         count, vertices, channels = attributes.shape
         attributes, barycentrics, index = attributes.contiguous(), barycentrics.contiguous(), index.contiguous()
         planes = attributes.new_empty(count, channels, *index.shape[1:])
@@ -143,24 +154,26 @@ class _Interpolate(torch.autograd.Function):
         _launch(
             carry_attributes,
             (count, area),
-            (attributes, triangles.T.contiguous(), index, barycentrics, planes, vertices, triangles.shape[0])
+            (attributes, topology.columns, index, barycentrics, planes, vertices, topology.columns.shape[1])
             + (channels, area),
             block=_PIXELS,
         )
-        ctx.save_for_backward(attributes, barycentrics, index, triangles)
+        ctx.save_for_backward(attributes, barycentrics, index)
+        ctx.topology = topology
         return planes
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_planes: Tensor):
-        attributes, barycentrics, index, triangles = ctx.saved_tensors
+        attributes, barycentrics, index = ctx.saved_tensors
         count, vertices, channels = attributes.shape
-        faces, (height, width) = triangles.shape[0], index.shape[1:]
+        corners, (height, width) = ctx.topology.columns, index.shape[1:]
+        faces = corners.shape[1]
         grad_planes, grad_barycentrics = grad_planes.contiguous(), torch.empty_like(barycentrics)
         _launch(
             write_barycentric_gradients,
             (count, height * width),
-            (attributes, triangles.T.contiguous(), index, grad_planes, grad_barycentrics, vertices, faces, channels)
+            (attributes, corners, index, grad_planes, grad_barycentrics, vertices, faces, channels)
             + (height * width,),
             block=_PIXELS,
         )
@@ -170,7 +183,7 @@ class _Interpolate(torch.autograd.Function):
             (count, faces, channels),
             (index, _boxes(index, faces), barycentrics, grad_planes, sums, faces, channels, height, width),
         )
-        return _gather(sums, triangles, vertices).mT, grad_barycentrics, None, None
+        return _gather(sums, ctx.topology, vertices).mT, grad_barycentrics, None, None
 
 
 def _launch(kernel: Any, work: tuple[int, ...], arguments: tuple, block: int = _LANES, **options: bool) -> None:
@@ -194,15 +207,12 @@ def _boxes(index: Tensor, triangles: int) -> Tensor:
     return torch.stack(bounds).view(4, count, triangles).movedim(0, 1).contiguous()
 
 
-def _gather(sums: Tensor, triangles: Tensor, vertices: int) -> Tensor:
+def _gather(sums: Tensor, topology: Topology, vertices: int) -> Tensor:
     """Gradients `(N, C, V)` of the vertices from `sums (N, C, 3 * F)` of their corners, always in the same order."""
-    count, channels, _ = sums.shape
-    vertex, corner = triangles.flatten().sort(stable=True)
-    first = torch.searchsorted(vertex, torch.arange(vertices + 1, device=vertex.device))
+    count, channels, entries = sums.shape
+    first, corner = topology.corners_of_vertices(vertices)
     gradients = sums.new_zeros(count, channels, vertices)
     _launch(
-        sum_corners,
-        (count, vertices, channels),
-        (sums, first, corner, gradients, vertices, triangles.shape[0], channels),
+        sum_corners, (count, vertices, channels), (sums, first, corner, gradients, vertices, entries // 3, channels)
     )
     return gradients

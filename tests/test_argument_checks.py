@@ -21,6 +21,7 @@ from test_renderer import scene
 from torch import Tensor
 
 from modeling_facegpt.argument_checks import ArgumentCheck, check_positive, check_size
+from modeling_facegpt.backends import CANDIDATES, REFERENCE, availability, use_backend
 from modeling_facegpt.camera import Camera
 from modeling_facegpt.group_renderer import render_group
 from modeling_facegpt.mesh import Mesh, vertex_normals
@@ -30,6 +31,7 @@ from modeling_facegpt.shading import shade
 from modeling_facegpt.silhouettes import blend_silhouettes
 from modeling_facegpt.texture import TexelFootprint, UVMap, bake_texture, sample_texture, texel_footprint
 
+BACKENDS = [name for name in (REFERENCE, *CANDIDATES) if availability(name, "cpu").usable]
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.bool]
 EXTREME = st.sampled_from([0.0, -0.0, 1.0, -1.0, float("nan"), float("inf"), -float("inf"), 1e20, -1e20, 1e-30, 3e38])
 COORDINATES = st.one_of(st.floats(-3, 3, width=32), EXTREME)
@@ -133,14 +135,16 @@ def test_good_arguments_work(name: str) -> None:
     CALLS[name](GOOD[name])
 
 
+@pytest.mark.parametrize("backend_name", BACKENDS)
 @pytest.mark.parametrize("name", CALLS)
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_any_tensor_gives_a_result_or_a_sentence(name: str, data: st.DataObject) -> None:
+def test_any_tensor_gives_a_result_or_a_sentence(name: str, backend_name: str, data: st.DataObject) -> None:
     argument = data.draw(st.sampled_from(sorted(GOOD[name])))
     odd = data.draw(odd_tensors())
     try:
-        CALLS[name]({**GOOD[name], argument: odd})
+        with use_backend(backend_name):
+            CALLS[name]({**GOOD[name], argument: odd})
     except ValueError as error:
         assert str(error).startswith("got ") and "; give " in str(error)
 
@@ -165,9 +169,15 @@ def test_indices_out_of_range_are_named(name: str, index: int, place: int) -> No
         CALLS[name]({**GOOD[name], "triangles": triangles})
 
 
+@pytest.mark.parametrize("backend_name", BACKENDS)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_extreme_coordinates_are_drawn_or_dropped(data: st.DataObject) -> None:
+def test_extreme_coordinates_are_drawn_or_dropped(backend_name: str, data: st.DataObject) -> None:
+    with use_backend(backend_name):
+        draw_extreme_coordinates(data)
+
+
+def draw_extreme_coordinates(data: st.DataObject) -> None:
     """Whatever the coordinates and the camera: numbers stay finite, and a triangle of good ones is where it was."""
     corners = data.draw(st.lists(st.tuples(COORDINATES, COORDINATES, COORDINATES), min_size=3, max_size=6))
     lens = data.draw(st.tuples(st.sampled_from([2.0, 2.0, 2.0, 0.0, -1.0, float("nan"), float("inf"), 1e20]), EXTREME))
@@ -193,9 +203,15 @@ def test_extreme_coordinates_are_drawn_or_dropped(data: st.DataObject) -> None:
     torch.testing.assert_close(fragments.depth[0][here], alone.depth[0][here])
 
 
+@pytest.mark.parametrize("backend_name", BACKENDS)
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
-def test_extreme_faces_leave_pictures_and_gradients_finite(data: st.DataObject) -> None:
+def test_extreme_faces_leave_pictures_and_gradients_finite(backend_name: str, data: st.DataObject) -> None:
+    with use_backend(backend_name):
+        draw_extreme_faces(data)
+
+
+def draw_extreme_faces(data: st.DataObject) -> None:
     arguments = dict(GOOD["render_mesh"])
     del arguments["triangles"], arguments["attributes"]
     name = data.draw(st.sampled_from(sorted(arguments)))
@@ -233,3 +249,24 @@ def test_the_sentence_says_what_was_wanted() -> None:
     with pytest.raises(ValueError) as caught:
         check.floats("camera.focal", torch.zeros(3, dtype=torch.float64), "N")
     assert str(caught.value) == "got camera.focal of shape (3,), float64 on cpu; give (N), float32 on cpu, where N = 2"
+
+
+def test_indices_are_looked_at_again_when_they_change() -> None:
+    index = torch.tensor([0, 1, 2])
+    check = ArgumentCheck().floats("values", torch.zeros(3), "N")
+    check.indices("index", index, "K", of="N").indices("index", index, "K", of="N")
+    index[1] = 3
+    with pytest.raises(ValueError, match="got index from 0 to 3; give numbers from 0 to 2"):
+        check.indices("index", index, "K", of="N")
+    check = ArgumentCheck().floats("values", torch.zeros(4), "N").indices("index", index, "K", of="N")
+    with pytest.raises(ValueError, match="to 1, where M = 2"):
+        check.floats("more", torch.zeros(2), "M").indices("index", index, "K", of="M")
+
+
+def test_fragments_of_one_mesh_do_not_pass_for_those_of_a_smaller_one() -> None:
+    fragments = rasterize(MESH.vertices + PARAMETERS.translation[:, None], MESH.triangles, CAMERA, (8, 8))
+    highest = int(fragments.triangle_index.max())
+    assert highest > 0
+    interpolate(MESH.albedo, MESH.triangles[: highest + 1], fragments)
+    with pytest.raises(ValueError, match="triangle_index"):
+        interpolate(MESH.albedo, MESH.triangles[:highest], fragments)

@@ -55,7 +55,7 @@ def test_a_scripted_dialogue(run, face_model):
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
     assert lines[:3] == ["(face 1)", "  -> chat/turn-01.glb", "  -> chat/show-01.png"]
-    assert "undone; there is 1 face" in lines and any("/photo PATH" in line for line in lines)
+    assert "undone; 1 face" in lines and any("/photo PATH" in line for line in lines)
     assert "never read" not in result.output and "Traceback" not in result.output
     written = sorted(path.name for path in Path("chat").iterdir())
     stems = [f"{name}{end}" for name in ("before", "her") for end in (".glb", ".json", ".png")]

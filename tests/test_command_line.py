@@ -31,10 +31,11 @@ class StandIn:
 
     def __init__(self, face_model, parameters):
         self.face_model, self.parameters = face_model, parameters
-        self.batches, self.focals = [], []
+        self.batches, self.focals, self.settings = [], [], []
 
-    def reconstruct(self, images, processor, *, focals, batch_size):
+    def reconstruct(self, images, processor, *, focals, batch_size, **settings):
         self.batches.append(len(images))
+        self.settings.append(settings)
         self.focals += focals
         if any(image.getpixel((0, 0))[2] > 200 for image in images):
             raise RuntimeError("a tensor\nhas the wrong size")
@@ -89,6 +90,16 @@ def test_one_photograph(run, model):
     document = json.loads(Path("out/face.json").read_text())
     assert document["photo"] == "photo.png" and document["size"] == [64, 48] and document["model"] == "stand-in"
     assert Image.open("out/face.png").size == (64, 48)
+
+
+def test_what_is_asked_of_the_model_reaches_it(run, model):
+    assert run("reconstruct", photograph("a.png"), "-o", "face.glb")[0] == 0
+    assert run("reconstruct", "a.png", "-o", "face.glb", "--face", "the one on the left", "--refine", 40)[0] == 0
+    assert model.settings == [
+        {"reference": None, "refine_steps": 0},
+        {"reference": "the one on the left", "refine_steps": 40},
+    ]
+    assert run("reconstruct", "a.png", "-o", "face.glb", "--refine", -1)[0] == 2
 
 
 def test_several_faces_share_the_files_of_their_photograph(run, model):

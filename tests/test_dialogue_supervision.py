@@ -196,7 +196,7 @@ def test_a_batch_of_words_alone_trains_no_face_head(
     words = processor(messages=[ask("An old man."), answer("<FACE>")])
     output = dialogue_facegpt(**words, labels=words["input_ids"], face_targets=vectors[:1])
     assert output.loss_terms["label_shape"] == 0 and output.loss_terms["flow"] > 0
-    sum(output.loss_terms.values()).backward()
+    torch.stack(list(output.loss_terms.values())).sum().backward()
     assert all(not weight.grad.any() for weight in dialogue_facegpt.face_head.parameters())
 
 

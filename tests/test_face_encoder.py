@@ -222,6 +222,29 @@ def test_half_precision_and_saving(
     torch.testing.assert_close(logits.float(), expected, rtol=0.05, atol=0.3)
 
 
+def test_a_checkpoint_without_the_parts_can_be_given_them(
+    facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, given: Tensor, tmp_path: Path
+):
+    """They are new: nothing changes for what the checkpoint could do, and all weights are ready to be trained."""
+    facegpt.save_pretrained(tmp_path)
+    model, report = FaceGPTForConditionalGeneration.from_pretrained(
+        tmp_path, dialogue_hidden_size=DIALOGUE_WIDTH, output_loading_info=True
+    )  # pyright: ignore
+    parts = {name.split(".")[0] for name in report["missing_keys"]}
+    assert parts == {"face_encoder", "reference_pointer", "edit_head", "flow_head"}
+    assert not model.face_encoder.output.weight.any()
+    for part in parts:
+        for name, weight in getattr(model, part).named_parameters():
+            assert weight.isfinite().all() and weight.abs().max() < 1.5, f"{part}.{name}"
+            assert name == "output.weight" or "bias" in name or weight.std() > 0.01 or (weight == 1).all()
+    words = dict(processor(messages=[{"role": "user", "content": "What is this <FACE>?"}]))
+    with torch.no_grad():
+        ours = model(**words, given_faces=given[:1])
+        theirs = facegpt(**words)
+    torch.testing.assert_close(ours.logits, theirs.logits)
+    torch.testing.assert_close(ours.face_parameters, theirs.face_parameters)
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [(slice(0, 2), "got given_faces of shape"), (None, "without the parts for dialogue"), ("embedded", "without")],

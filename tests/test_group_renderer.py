@@ -20,11 +20,13 @@ import torch
 from test_renderer import POSE_AND_LIGHT, scene, side_light, striped
 from torch import Tensor
 
+from modeling_facegpt.backends import CANDIDATES, REFERENCE, availability, use_backend
 from modeling_facegpt.camera import Camera
 from modeling_facegpt.face_parameters import FaceParameters
 from modeling_facegpt.group_renderer import render_group
 from modeling_facegpt.mesh import Mesh
 from modeling_facegpt.renderer import render_mesh
+from modeling_facegpt.texture import Texture, UVMap
 
 SIDE = 32
 
@@ -185,3 +187,69 @@ def test_log_focal_is_a_longer_lens_and_no_deformation() -> None:
     alone = render_mesh(mesh, doubled, camera, (SIDE, SIDE))
     torch.testing.assert_close(group.render.normals, alone.normals)
     torch.testing.assert_close(group.render.depth, alone.depth)
+
+
+def textured(mesh: Mesh, count: int) -> Texture:
+    """As many textures, each of other colours."""
+    colors = torch.rand(count, 3, 6, 6, generator=torch.Generator().manual_seed(5), dtype=mesh.vertices.dtype)
+    return Texture(colors, UVMap(0.5 + mesh.vertices[0, :, :2] / 0.25, mesh.triangles))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("silhouettes", [False, True])
+def test_every_face_wears_its_own_texture(count: int, silhouettes: bool) -> None:
+    mesh, parameters, camera, owner = crowd()
+    texture = textured(mesh, count)
+    options = {"silhouettes": silhouettes, "texture": texture}
+    apart = render_group(mesh, parameters, camera, torch.arange(3), (SIDE, SIDE), **options)
+    alone = render_mesh(mesh, parameters, camera, (SIDE, SIDE), **options)
+    torch.testing.assert_close(apart.render.image, alone.image)
+    plain = render_mesh(mesh, parameters, camera, (SIDE, SIDE), silhouettes=silhouettes)
+    assert (plain.image - alone.image).abs().max() > 0.1
+    group = render_group(mesh, parameters, camera, owner, (SIDE, SIDE), texture=texture)
+    single = render_mesh(mesh, parameters, Camera(*(field[owner] for field in camera)), (SIDE, SIDE), texture=texture)
+    for face in range(3):
+        here = group.face_index[owner[face]] == face
+        assert here.any()
+        colors = group.render.image[owner[face]][:, here], single.image[face][:, here]
+        torch.testing.assert_close(*colors)
+
+
+def test_a_texture_of_a_group_has_a_gradient() -> None:
+    mesh, parameters, camera, owner = crowd()
+    texture = textured(mesh, 3)
+    colors = texture.colors.requires_grad_()
+    group = render_group(mesh, parameters, camera, owner, (SIDE, SIDE), texture=texture)
+    (gradient,) = torch.autograd.grad(group.render.image[1].sum(), colors)
+    assert (gradient[:2].abs().sum((1, 2, 3)) > 0).all() and (gradient[2] == 0).all()
+
+
+def test_a_texture_without_faces_and_a_wrong_one() -> None:
+    mesh, parameters, camera, owner = crowd()
+    nobody = Mesh(mesh.vertices[:0], mesh.albedo[:0], mesh.triangles)
+    nothing = FaceParameters(*(field[:0] for field in parameters))
+    empty = render_group(nobody, nothing, camera, owner[:0], (SIDE, SIDE), texture=textured(mesh, 1))
+    assert (empty.render.image == 0).all()
+    with pytest.raises(ValueError, match="texture.colors"):
+        render_group(mesh, parameters, camera, owner, (SIDE, SIDE), texture=textured(mesh, 2))
+
+
+@pytest.mark.parametrize("name", [name for name in CANDIDATES if availability(name, "cpu").usable])
+@pytest.mark.parametrize("silhouettes", [False, True])
+def test_a_backend_draws_groups_as_the_reference_does(name: str, silhouettes: bool) -> None:
+    mesh, parameters, camera, owner = crowd()
+    weight = torch.randn(3, 4, SIDE, SIDE, generator=torch.Generator().manual_seed(6)).double()
+    attributes = mesh.vertices[..., :2]
+
+    def draw(backend: str) -> list[Tensor]:
+        free = [mesh.vertices, mesh.albedo, *(getattr(parameters, name) for name in POSE_AND_LIGHT)]
+        free = [tensor.detach().clone().requires_grad_() for tensor in free]
+        pose = parameters._replace(**dict(zip(POSE_AND_LIGHT, free[2:], strict=True)))
+        moved, options = Mesh(free[0], free[1], mesh.triangles), {"silhouettes": silhouettes, "attributes": attributes}
+        with use_backend(backend):
+            group = render_group(moved, pose, camera, owner, (SIDE, SIDE), **options)
+        loss = (torch.cat((group.render.image, group.render.mask), dim=1) * weight).sum()
+        return [*group.render, group.face_index, *torch.autograd.grad(loss, free)]
+
+    for found, expected in zip(draw(name), draw(REFERENCE), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)

@@ -138,6 +138,17 @@ def test_faces_go_back_to_their_photographs(
     assert default_focal(*SIZE) == float(found[0].camera.focal[0])
 
 
+def test_a_checkpoint_can_refine_what_it_finds(
+    eager_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, photograph: Image.Image
+):
+    [found] = eager_facegpt.reconstruct([photograph], processor)
+    assert len(found.probability)
+    [fitted] = eager_facegpt.reconstruct([photograph], processor, refine_steps=2)
+    [expected] = refinement.refine(eager_facegpt, processor, [photograph], [found], steps=2)
+    torch.testing.assert_close(fitted.parameters, expected.parameters)
+    assert not torch.equal(fitted.parameters.light, found.parameters.light)
+
+
 @pytest.mark.parametrize(("count", "steps", "message"), [(2, 3, "1 reconstructions of 2 images"), (1, -1, "steps=-1")])
 def test_what_does_not_fit_is_refused(
     facegpt: FaceGPTForConditionalGeneration,

@@ -13,10 +13,12 @@
 # limitations under the License.
 """The saved code alone is enough: everything loads and reconstructs where this package cannot be imported."""
 
+import inspect
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,6 +64,32 @@ torch.save({"names": names, "results": results, "answers": answers}, answer)
 """
 
 
+def imagine_and_edit(model: Any, processor: Any) -> list[torch.Tensor]:
+    """Faces of words, and an answer about one of them."""
+    faces = torch.cat(tuple(model.imagine("an old man", processor, count=2, steps=3)), dim=-1)
+    prompt = processor(messages=[{"role": "user", "content": "Make <FACE> smile."}])
+    settings = {"do_sample": False, "max_new_tokens": 6, "min_faces": 2, "return_dict_in_generate": True}
+    said = model.generate(**prompt, **settings, given_faces=faces[:1])
+    return [faces, said.sequences, said.face_parameters, said.face_references]
+
+
+IMAGINE_ELSEWHERE = (
+    CLEAN_PROCESS.split("from PIL import Image")[0]
+    + "from typing import Any\n"
+    + inspect.getsource(imagine_and_edit)
+    + """
+from transformers import AutoModel, AutoProcessor
+
+directory, answer = sys.argv[1:]
+torch.set_num_threads(1)
+model, report = AutoModel.from_pretrained(directory, trust_remote_code=True, output_loading_info=True)
+assert not any(report.values()), report
+processor = AutoProcessor.from_pretrained(directory, trust_remote_code=True)
+torch.save(imagine_and_edit(model, processor), answer)
+"""
+)
+
+
 def _noise(path: Path) -> Image.Image:
     pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
@@ -72,11 +100,15 @@ def _noise(path: Path) -> Image.Image:
 def _reconstruct_elsewhere(directory: Path, photograph: Path, scratch: Path) -> dict:
     """What `CLEAN_PROCESS` answers."""
     answer = scratch / "answer.pt"
+    _run_elsewhere(CLEAN_PROCESS, scratch, str(directory), str(photograph), str(answer))
+    return torch.load(answer)
+
+
+def _run_elsewhere(program: str, scratch: Path, *arguments: str) -> None:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(scratch / "modules")}
-    command = [sys.executable, "-I", "-c", CLEAN_PROCESS, str(directory), str(photograph), str(answer)]
+    command = [sys.executable, "-I", "-c", program, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return torch.load(answer)
 
 
 def test_saved_code_loads_without_the_package_and_reconstructs_the_same(
@@ -100,6 +132,18 @@ def test_saved_code_loads_without_the_package_and_reconstructs_the_same(
     for result in there["results"]:
         for ours, theirs in zip([*here.parameters, here.probability], result, strict=True):
             torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-5)
+
+
+def test_saved_code_imagines_and_edits_without_the_package(
+    dialogue_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, tmp_path: Path
+):
+    dialogue_facegpt.save_pretrained(tmp_path / "checkpoint")
+    processor.save_pretrained(tmp_path / "checkpoint")
+    answer = tmp_path / "answer.pt"
+    _run_elsewhere(IMAGINE_ELSEWHERE, tmp_path, str(tmp_path / "checkpoint"), str(answer))
+    here = imagine_and_edit(dialogue_facegpt, processor)
+    for ours, theirs in zip(here, torch.load(answer), strict=True):
+        torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-4)
 
 
 @pytest.mark.skipif(not (NANO_DIRECTORY / "model.safetensors").is_file(), reason="no weights in hub/facegpt-nano")

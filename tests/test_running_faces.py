@@ -173,7 +173,8 @@ def test_several_answers_to_each_prompt(
     saying: dict[str, Any],
 ):
     point(dialogue_facegpt, back=1)
-    for way in ({"do_sample": True}, {"num_beams": 4, "do_sample": False}):
+    ways: list[dict[str, Any]] = [{"do_sample": True}, {"num_beams": 4, "do_sample": False}]
+    for way in ways:
         output = dialogue_facegpt.generate(
             **prompt, **saying, **way, num_return_sequences=2, given_faces=given, picture_cameras=torch.ones(2, 3)
         )

@@ -16,15 +16,20 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from test_rasterizer import BAD, ball, camera_of, flat
+from test_renderer import scene
 from torch import Tensor
 
+from modeling_facegpt import backends
 from modeling_facegpt import rasterizer as reference
+from modeling_facegpt.mesh import Mesh
 from modeling_facegpt.rasterizer import Fragments, pixel_points
+from modeling_facegpt.renderer import render_mesh
 from modeling_facegpt.scanline import Settings
 from modeling_facegpt.topology import topology_of
 
@@ -102,7 +107,9 @@ def draw_both(
     from modeling_facegpt.triton_rasterizer import rasterize
 
     settings = Settings(side, side, 1e-3, cull)
-    ours = rasterize(points, triangles.to(points.device), settings, None if bias is None else bias.to(points.device))
+    ours = rasterize(
+        points, topology_of(triangles.to(points.device)), settings, None if bias is None else bias.to(points.device)
+    )
     columns = points.cpu().unbind(-1)
     return Fragments(*ours), Fragments(*reference._Rasterize.apply(*columns, topology_of(triangles), bias, settings))
 
@@ -156,7 +163,7 @@ def test_gradients_are_those_of_the_reference(device: torch.device) -> None:
         fragments = draw_both(points, triangles, side)[0 if ours else 1]
         seen = fragments.barycentrics, fragments.triangle_index
         if ours:
-            picture = interpolate(values, *seen, triangles.to(place))
+            picture = interpolate(values, *seen, topology_of(triangles.to(place)))
         else:
             picture = reference._Interpolate.apply(values, *seen, topology_of(triangles))
         loss = (picture * weight.to(place)).sum() + (fragments.depth * depth_weight[:, 0].to(place)).sum()
@@ -175,7 +182,8 @@ def test_nothing_to_draw_is_an_empty_picture(device: torch.device, count: int, f
     vertices, triangles = ball(1, 8, rings=2)
     points = points_of(vertices[:count], device).requires_grad_()
     fragments = draw_both(points, triangles[:faces], 8)[0]
-    planes = interpolate(points, fragments.barycentrics, fragments.triangle_index, triangles[:faces].to(device))
+    topology = topology_of(triangles[:faces].to(device))
+    planes = interpolate(points, fragments.barycentrics, fragments.triangle_index, topology)
     assert planes.shape == (count, 3, 8, 8) and (planes == 0).all()
     assert torch.autograd.grad(planes.sum(), points)[0].shape == points.shape
 
@@ -186,3 +194,71 @@ def test_it_draws_float32_only(device: torch.device) -> None:
     assert can_draw(torch.zeros(1, 3, 3, device=device))
     assert not can_draw(torch.zeros(1, 3, 3, device=device, dtype=torch.float64))
     assert not can_draw(torch.zeros(1, 3, 3, device="meta"))
+
+
+@pytest.fixture
+def chosen(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Draw with this backend, in the interpreter too."""
+    candidate = backends.CANDIDATES["triton"]._replace(device=device.type)
+    monkeypatch.setitem(backends.CANDIDATES, "triton", candidate)
+    backends._load.cache_clear()
+    with backends.use_backend("triton"):
+        yield
+    backends._load.cache_clear()
+
+
+@pytest.mark.parametrize("silhouettes", [False, True])
+def test_the_renderer_draws_with_it(device: torch.device, chosen: None, silhouettes: bool) -> None:
+    """Picture, mask and all gradients; outlines are the reference's, on what this backend has drawn."""
+    side = 12
+    mesh, parameters, camera = scene(2, side, rings=3, dtype=torch.float32)
+    weight = torch.randn(2, 4, side, side, generator=torch.Generator().manual_seed(1))
+
+    def draw(place: torch.device, name: str) -> list[Tensor]:
+        free = [mesh.vertices, mesh.albedo, parameters.light, parameters.rotation, parameters.translation]
+        free = [tensor.to(place).clone().requires_grad_() for tensor in free]
+        moved = Mesh(free[0], free[1], mesh.triangles.to(place))
+        pose = parameters._replace(light=free[2], rotation=free[3], translation=free[4])
+        pose = type(pose)(*(field.to(place) for field in pose))
+        lens = type(camera)(*(field.to(place) for field in camera))
+        with backends.use_backend(name):
+            render = render_mesh(moved, pose, lens, (side, side), silhouettes=silhouettes)
+        loss = (torch.cat((render.image, render.mask), dim=1) * weight.to(place)).sum()
+        return [tensor.detach().cpu() for tensor in (*render[:4], *torch.autograd.grad(loss, free))]
+
+    assert backends.backend_for(torch.zeros(1, device=device)) is not None
+    for ours, expected in zip(draw(device, "triton"), draw(torch.device("cpu"), "torch"), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-5 * max(1.0, expected.abs().max().item()))
+
+
+def test_what_it_cannot_draw_the_reference_does(device: torch.device, chosen: None) -> None:
+    assert backends.backend_for(torch.zeros(1, device=device, dtype=torch.float64)) is None
+
+
+@pytest.mark.skipif(INTERPRETED, reason="the interpreter builds no launcher")
+def test_without_a_launcher_there_is_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    from modeling_facegpt import triton_rasterizer
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("Failed to find C compiler\nat a place")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", lambda *shape, **options: torch.empty(*shape))
+    monkeypatch.setattr(triton_rasterizer, "_launch", fail)
+    for cache in (triton_rasterizer.launcher_problem, backends._load):
+        cache.cache_clear()
+    try:
+        usable, reason = backends.availability("triton", "cuda")
+        assert not usable and reason.endswith("(its launcher cannot be built: Failed to find C compiler)")
+        assert backends.chosen_backend("cuda") == "torch"
+        with backends.use_backend("triton"), pytest.raises(ValueError, match="C compiler.*choose 'torch'"):
+            backends.chosen_backend("cuda")
+    finally:
+        for cache in (triton_rasterizer.launcher_problem, backends._load):
+            cache.cache_clear()
+
+
+@pytest.mark.skipif(INTERPRETED or torch.cuda.is_available(), reason="for machines without a GPU")
+def test_without_a_gpu_it_says_so() -> None:
+    assert backends.availability("triton", "cuda") == (False, "triton cannot be used (PyTorch sees no CUDA device)")
+    assert backends.availability("triton", "cpu") == (False, "draws on cuda, not on cpu")

@@ -13,8 +13,10 @@
 # limitations under the License.
 """Which code draws: plain PyTorch, which is always there and the reference, or something faster with the same results.
 
-`numba` draws tensors on the CPU where Numba is installed. To choose by hand set the environment variable
-`FACEGPT_BACKEND`, or write `with use_backend("torch"):` around a forward pass; its backward pass then follows.
+`numba` draws tensors on the CPU where Numba is installed; `triton` draws float32 on CUDA devices where Triton is
+installed and builds its launcher. What a backend has no function for, or cannot draw, the reference does. To choose by
+hand set the environment variable `FACEGPT_BACKEND`, or write `with use_backend("torch"):` around a forward pass; its
+backward pass then follows.
 """
 
 import os
@@ -23,7 +25,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,15 +39,22 @@ _CHOSEN: ContextVar[str | None] = ContextVar("chosen_backend", default=None)
 class Backend(NamedTuple):
     """A faster twin of the reference: functions of what they are named after, on `(N, ...)` tensors."""
 
-    pixel_points: Callable  # (vertices, focal, principal_point, near, farthest) -> points
+    can_draw: Callable[[Tensor], bool]  # tensors of this dtype, on this device
     rasterize: Callable  # (points, topology, settings) -> fields of `Fragments`
     interpolate: Callable  # (attributes, barycentrics, index, topology) -> planes
-    blend: Callable  # (planes, attributes, points, topology, index, depth) -> planes
-    shade_points: (
-        Callable  # (vertices, albedo, light, rotation, translation, camera, near, topology) -> points, values
-    )
-    draw: Callable  # (points, values, topology, settings) -> index, depth, image, normals, attributes
-    masked_photometric_loss: Callable  # (image, target, mask, width, tolerance) -> losses
+    pixel_points: Callable | None = None  # (vertices, focal, principal_point, near, farthest) -> points
+    blend: Callable | None = None  # (planes, attributes, points, topology, index, depth) -> planes
+    masked_photometric_loss: Callable | None = None  # (image, target, mask, width, tolerance) -> losses
+    render: "FusedRenderer | None" = None
+
+
+class FusedRenderer(NamedTuple):
+    """All of `render_mesh` in two steps, one per vertex and one per pixel, and a third for outlines."""
+
+    # (vertices, albedo, light, rotation, translation, camera, near, topology) -> points, values
+    shade_points: Callable
+    draw: Callable  # (points, values, topology, settings) -> index, depth, mask, image, normals, attributes
+    blend: Callable  # (image, mask, values, points, topology, index, depth) -> image, mask
 
 
 class Candidate(NamedTuple):
@@ -66,17 +75,24 @@ class Availability(NamedTuple):
 def _load_numba() -> Backend:
     from .numba_losses import masked_photometric_loss
     from .numba_pictures import draw
-    from .numba_rasterizer import interpolate, pixel_points, rasterize
-    from .numba_silhouettes import blend_silhouettes
+    from .numba_rasterizer import can_draw, interpolate, pixel_points, rasterize
+    from .numba_silhouettes import blend_picture, blend_silhouettes
     from .numba_surface import shade_points
 
-    return Backend(
-        pixel_points, rasterize, interpolate, blend_silhouettes, shade_points, draw, masked_photometric_loss
-    )
+    render = FusedRenderer(shade_points, draw, blend_picture)
+    return Backend(can_draw, rasterize, interpolate, pixel_points, blend_silhouettes, masked_photometric_loss, render)
+
+
+def _load_triton() -> Backend:
+    from .triton_rasterizer import can_draw, interpolate, launcher_problem, rasterize
+
+    if problem := launcher_problem():
+        raise ImportError(problem)
+    return Backend(can_draw, rasterize, interpolate)
 
 
 # In order of preference; the reference comes last and needs no entry.
-CANDIDATES = {"numba": Candidate("cpu", "numba", _load_numba)}
+CANDIDATES = {"numba": Candidate("cpu", "numba", _load_numba), "triton": Candidate("cuda", "triton", _load_triton)}
 
 
 @contextmanager
@@ -117,12 +133,13 @@ def chosen_backend(device: str) -> str:
 
 
 def backend_for(tensor: Tensor) -> Backend | None:
-    """The backend that draws `tensor` now; None stands for the reference."""
+    """The backend that draws `tensor` now; None is the reference, which also draws what the chosen one cannot."""
     # Tensors without memory of their own (fake ones, those of functorch) are for PyTorch alone.
     if type(tensor) not in (Tensor, torch.nn.Parameter) or torch.compiler.is_compiling():
         return None
     name = chosen_backend(tensor.device.type)
-    return None if name == REFERENCE else _load(name)[0]
+    backend = None if name == REFERENCE else _load(name)[0]
+    return backend if backend and backend.can_draw(tensor) else None
 
 
 def _known(name: str | None) -> str | None:
@@ -132,7 +149,7 @@ def _known(name: str | None) -> str | None:
 
 
 @cache
-def _load(name: str) -> tuple[Any, str]:
+def _load(name: str) -> tuple[Backend | None, str]:
     """The backend, or None and what is wrong with it."""
     package = CANDIDATES[name].package
     if find_spec(package) is None:
@@ -140,4 +157,4 @@ def _load(name: str) -> tuple[Any, str]:
     try:
         return CANDIDATES[name].load(), ""
     except ImportError as error:
-        return None, f"{package} cannot be imported ({error})"
+        return None, f"{package} cannot be used ({error})"

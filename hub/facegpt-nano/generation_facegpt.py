@@ -33,6 +33,7 @@ from .picture_frame import PictureFrame
 from .processing_facegpt import FaceGPTProcessor
 from .prompt_checks import check_length, check_words
 from .reconstruction import Reconstruction, distinct_faces, face_boxes, landmarks_in_photo, poses_agree
+from .refinement import refine
 
 
 class Look(NamedTuple):
@@ -59,6 +60,7 @@ def reconstruct(
     *,
     focals: Sequence[float | None] | None = None,
     reference: str | Sequence[str | None] | None = None,
+    refine_steps: int = 0,
     batch_size: int = 8,
 ) -> list[Reconstruction]:
     """All faces of each photograph, or those that words name.
@@ -70,6 +72,7 @@ def reconstruct(
         focals (sequence of `float` or `None`, *optional*): focal lengths in pixels; default 1.2 times the longer side.
         reference (`str`, or a sequence of `str` or `None`, *optional*): words that name faces, such as "the woman on
             the left"; for all images, or for each of them. Faces that they do not name are left out.
+        refine_steps (`int`): of fitting each face to its pixels afterwards, see `refine`.
         batch_size (`int`): pictures looked at together.
 
     Raises:
@@ -82,7 +85,8 @@ def reconstruct(
     references = _check_references(reference, len(pictures), processor)
     first = locate(model, processor, pictures, references, batch_size)
     second = look_closer(model, processor, pictures, [look.parameters for look in first], batch_size)
-    return [_gather(picture, looks, model) for picture, looks in zip(pictures, second, strict=True)]
+    found = [_gather(picture, looks, model) for picture, looks in zip(pictures, second, strict=True)]
+    return refine(model, processor, images, found, steps=refine_steps, batch_size=batch_size)
 
 
 def check_pictures(images: Sequence[Image.Image], focals: Sequence[float | None] | None = None) -> list[Picture]:

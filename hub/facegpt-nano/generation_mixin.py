@@ -43,7 +43,7 @@ class FaceGPTGenerationMixin(GenerationMixin):
     @generation_config.setter
     def generation_config(self, value: GenerationConfig) -> None:
         # The base class sets one before there is a model that could keep it.
-        if "vlm" in self._modules:
+        if hasattr(self, "vlm"):
             self.vlm.generation_config = value
 
     def adjust_generation_fn(self, *args: Any, **kwargs: Any) -> None:
@@ -113,6 +113,7 @@ class FaceGPTGenerationMixin(GenerationMixin):
         *,
         focals: Sequence[float | None] | None = None,
         reference: str | Sequence[str | None] | None = None,
+        refine_steps: int = 0,
         batch_size: int = 8,
     ) -> list[Reconstruction]:
         """All faces of each photograph, or those that words name, from left to right; see
@@ -124,9 +125,18 @@ class FaceGPTGenerationMixin(GenerationMixin):
             focals (sequence of `float` or `None`, *optional*): focal lengths in pixels, where known.
             reference (`str`, or a sequence of `str` or `None`, *optional*): words that name faces, such as "the woman
                 on the left"; for all images, or for each of them.
+            refine_steps (`int`): of fitting each face to its pixels afterwards, see `refinement.refine`.
             batch_size (`int`): pictures looked at together.
         """
-        return reconstruct(self, processor, images, focals=focals, reference=reference, batch_size=batch_size)
+        return reconstruct(
+            self,
+            processor,
+            images,
+            focals=focals,
+            reference=reference,
+            refine_steps=refine_steps,
+            batch_size=batch_size,
+        )
 
     def imagine(
         self,

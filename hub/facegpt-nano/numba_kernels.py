@@ -19,10 +19,12 @@ entered by two threads at once. So a forked worker of a `DataLoader` can draw wh
 threads unless it is told to, since PyTorch sets its number of threads to one.
 """
 
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -33,25 +35,29 @@ try:
 except ImportError as error:
     raise ImportError("drawing with Numba needs the package numba: pip install 'facegpt[fast]'") from error
 
-_PARTS_PER_THREAD = 4  # a thread that is held up leaves work to the others
+INDEX = np.dtype(np.int64)
+_LINE = 64  # bytes, of the cache
+_OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
+_PARTS_PER_THREAD = 8  # a thread that is held up leaves work to the others
 
 
 def kernel(function: Callable) -> Callable:
     """Compile a function of arrays and numbers at its first call; later processes find it in a cache on disk.
 
     The cache is beside the module or, where that cannot be written, in the user's cache directory; `NUMBA_CACHE_DIR`
-    names another.
+    names another. Kernels make no arrays and count no references to those that they are given: counting would cost
+    more than some of the helpers that it is done for.
     """
     try:
-        return njit(function, nogil=True, cache=True, error_model="numpy")
+        return njit(function, cache=True, **_OPTIONS)
     except RuntimeError:  # there is no directory that can be written
-        return njit(function, nogil=True, error_model="numpy")
+        return njit(function, **_OPTIONS)
 
 
 def helper(function: Callable) -> Callable:
-    """Compile a function that only kernels call; it is compiled into them."""
+    """Compile a function that only kernels call, into them."""
     return njit(  # pyright: ignore[reportCallIssue]
-        function, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
+        function, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS
     )
 
 
@@ -86,6 +92,36 @@ def bands(pictures: int) -> int:
 def array(tensor: Tensor) -> np.ndarray:
     """The memory of a tensor, made contiguous."""
     return tensor.detach().contiguous().numpy()
+
+
+def allocate(*wanted: tuple[Sequence[int], np.dtype]) -> list[np.ndarray]:
+    """New arrays of these shapes and types in one block.
+
+    NumPy asks the system to back large blocks by large pages. To get a picture's memory in small ones can take as long
+    as to draw it.
+    """
+    sizes = [-(-math.prod(shape) * dtype.itemsize // _LINE) * _LINE for shape, dtype in wanted]
+    block = np.empty(sum(sizes), dtype=np.uint8)
+    ends = list(accumulate(sizes))
+    return [
+        block[end - size : end][: math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+        for size, end, (shape, dtype) in zip(sizes, ends, wanted, strict=True)
+    ]
+
+
+def dtype_of(tensor: Tensor) -> np.dtype:
+    """NumPy's name of a tensor's type."""
+    return tensor.detach().numpy().dtype
+
+
+def pictures(tensor: Tensor) -> tuple[np.ndarray, int]:
+    """The memory `(P,)` of planes `(N, C, H, W)`, made contiguous within a picture, and how far apart pictures are."""
+    tensor = tensor.detach()
+    if len(tensor) == 0 or not tensor[0].is_contiguous():
+        tensor = tensor.contiguous()
+    step = tensor.stride(0)
+    length = (len(tensor) - 1) * step + tensor[0].numel() if len(tensor) else 0
+    return tensor.as_strided((length,), (1,)).numpy(), step
 
 
 @cache

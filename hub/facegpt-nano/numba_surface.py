@@ -14,7 +14,7 @@
 """What a picture needs of its vertices, for Numba on the CPU, in one go: position, normal and colour.
 
 The same as `place_in_camera`, `pixel_points`, `vertex_normals` and `shade` one after the other, forward and backward.
-Sums over the triangles of a vertex go through the table of its corners, in a fixed order.
+A face is the work of one thread, which takes vertices and triangles in order: sums are the same at every run.
 """
 
 import math
@@ -31,9 +31,9 @@ from .topology import Topology
 
 _LARGEST = 1e6  # of coordinates, metres, and of albedos: others are no numbers of a face
 _SHORTEST = 1e-24  # of a squared sum of normals that has a direction
-_REFLECTED = np.array((1.0,) + (2 / 3,) * 3 + (1 / 4,) * 5)  # as in `shading`
-_BAND_0, _BAND_1 = math.sqrt(1 / (4 * math.pi)), math.sqrt(3 / (4 * math.pi))
-_BAND_2, _BAND_20 = math.sqrt(15 / (4 * math.pi)), math.sqrt(5 / (16 * math.pi))
+# Each harmonic's factor, and what a white surface reflects of it, as in `shading`.
+_BANDS = np.sqrt(np.array([1, 3, 3, 3, 15, 15, 5 / 4, 15, 15 / 4]) / (4 * math.pi))
+_REFLECTED = np.array((1.0,) + (2 / 3,) * 3 + (1 / 4,) * 5)
 
 
 def shade_points(
@@ -68,94 +68,71 @@ class _ShadePoints(torch.autograd.Function):
     def forward(ctx: Any, *inputs: Any):
         *tensors, near, topology = inputs
         count, vertices, _ = tensors[0].shape
-        points = tensors[0].new_empty(count, vertices, 3)
+        points, sums, good = (tensors[0].new_empty(count, vertices, 3) for _ in range(3))
         values = tensors[0].new_empty(count, vertices, 6)
-        sums = tensors[0].new_empty(count, vertices, 3)
-        given = (*(array(tensor) for tensor in tensors), near, topology.compact, *_tables(topology, vertices))
-        run(_shade, count, *given, points.numpy(), values.numpy(), sums.numpy())
-        ctx.save_for_backward(*tensors, sums)
+        given = _frames(tensors), near, topology.compact
+        run(_shade, count, *given, tuple(made.numpy() for made in (points, values, sums, good)))
+        ctx.save_for_backward(*tensors, sums, good)
         ctx.near, ctx.topology = near, topology
         return points, values
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_points: Tensor, grad_values: Tensor):
-        *tensors, sums = ctx.saved_tensors
-        count, vertices, _ = tensors[0].shape
-        gradients = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]
-        given = (*(array(tensor) for tensor in tensors), ctx.near, ctx.topology.compact)
-        tables = _tables(ctx.topology, vertices)
-        upstream = array(sums), array(grad_points), array(grad_values)
-        run(_shade_backward, count, *given, *tables, *upstream, *(gradient.numpy() for gradient in gradients))
-        return *gradients, None, None
+        *tensors, sums, good = ctx.saved_tensors
+        count = len(sums)
+        grad_vertices, grad_albedo = torch.empty_like(sums), torch.empty_like(sums)
+        # What many vertices share is added up in float64: light, rotation, translation, camera.
+        totals = tuple(np.zeros((count, *shape)) for shape in ((9, 3), (3, 3), (3,), (3,)))
+        given = _frames(tensors), ctx.near, ctx.topology.compact
+        upstream = array(sums), array(good), array(grad_points), array(grad_values)
+        made = grad_vertices.numpy(), grad_albedo.numpy(), np.empty_like(sums.numpy())
+        run(_shade_backward, count, *given, upstream, made, totals)
+        lamp, turn, place, camera = (torch.from_numpy(total).to(sums.dtype) for total in totals)
+        light = (lamp * _lamp_factors(sums.dtype)).flatten(1)
+        return grad_vertices, grad_albedo, light, turn, place, camera[:, 0], camera[:, 1:], None, None
 
 
-def _tables(topology: Topology, vertices: int) -> tuple[np.ndarray, np.ndarray]:
-    """`VertexCorners` with an entry for each of so many vertices."""
-    first, corner = (column.numpy() for column in topology.vertex_corners)
-    return np.pad(first, (0, vertices + 1 - len(first)), mode="edge"), corner
+def _frames(tensors: list[Tensor]) -> tuple[np.ndarray, ...]:
+    """Vertices, albedo, lamps, rotation, translation, focal length and principal point of each face."""
+    vertices, albedo, light, *pose = tensors
+    lamp = light.detach().view(-1, 9, 3) * _lamp_factors(light.dtype)
+    return array(vertices), array(albedo), lamp.numpy(), *(array(tensor) for tensor in pose)
+
+
+def _lamp_factors(dtype: torch.dtype) -> Tensor:
+    """`(9, 1)`: light times these, times `_terms` of a normal, is what a white surface shows."""
+    return torch.from_numpy(_BANDS * _REFLECTED).to(dtype)[:, None]
 
 
 @helper
-def _is_good(point):
+def _is_good(points, vertex):
     """Whether a vertex has three numbers of a face; false for NaN."""
-    return abs(point[0]) < _LARGEST and abs(point[1]) < _LARGEST and abs(point[2]) < _LARGEST
-
-
-@helper
-def _good_vertices(vertices):
-    """The vertices `(V, 3)` of one face, bad ones at the origin."""
-    good = np.zeros_like(vertices)
-    for vertex in range(vertices.shape[0]):
-        if _is_good(vertices[vertex]):
-            for axis in range(3):
-                good[vertex, axis] = vertices[vertex, axis]
-    return good
-
-
-@helper
-def _area_normals(vertices, triangles):
-    """Twice area times normal `(F, 3)` of the triangles."""
-    normals = np.empty((triangles.shape[0], 3), dtype=vertices.dtype)
-    for number in range(triangles.shape[0]):
-        a, b, c = triangles[number, 0], triangles[number, 1], triangles[number, 2]
-        px, py, pz = (
-            vertices[b, 0] - vertices[a, 0],
-            vertices[b, 1] - vertices[a, 1],
-            vertices[b, 2] - vertices[a, 2],
-        )
-        qx, qy, qz = (
-            vertices[c, 0] - vertices[a, 0],
-            vertices[c, 1] - vertices[a, 1],
-            vertices[c, 2] - vertices[a, 2],
-        )
-        normals[number, 0] = py * qz - pz * qy
-        normals[number, 1] = pz * qx - px * qz
-        normals[number, 2] = px * qy - py * qx
-    return normals
-
-
-@helper
-def _place(vertex, rotation, translation):
-    """Camera space, where y and z point the other way than in the frame with y up."""
-    x, y, z = vertex[0], vertex[1], vertex[2]
     return (
-        translation[0] + (rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2] * z),
-        translation[1] - (rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2] * z),
-        translation[2] - (rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2] * z),
+        abs(points[vertex, 0]) < _LARGEST and abs(points[vertex, 1]) < _LARGEST and abs(points[vertex, 2]) < _LARGEST
     )
 
 
 @helper
-def _is_drawn(vertex, place, near, focal):
-    return focal > 0 and _is_good(vertex) and _is_good(place) and place[2] > near
+def _place(points, vertex, rotation, translation):
+    """Camera space, where y and z point the other way than in the frame with y up."""
+    x, y, z = _turn(rotation, points[vertex, 0], points[vertex, 1], points[vertex, 2])
+    return translation[0] + x, translation[1] - y, translation[2] - z
 
 
 @helper
-def _unit(total):
-    """One over the length of a sum of normals `(3,)`, and whether it has a direction."""
-    squared = total[0] * total[0] + total[1] * total[1] + total[2] * total[2]
-    return total.dtype.type(1 / np.sqrt(max(squared, _SHORTEST))), squared > _SHORTEST
+def _is_drawn(place, near, focal):
+    near_enough = abs(place[0]) < _LARGEST and abs(place[1]) < _LARGEST and abs(place[2]) < _LARGEST
+    return focal > 0 and near_enough and place[2] > near
+
+
+@helper
+def _unit(sums, vertex):
+    """A vertex's sum of normals at length 1, by what it was multiplied, and whether it has a direction."""
+    x, y, z = sums[vertex, 0], sums[vertex, 1], sums[vertex, 2]
+    squared = x * x + y * y + z * z
+    scale = type(x)(1 / np.sqrt(max(squared, _SHORTEST)))
+    return (x * scale, y * scale, z * scale), scale, squared > _SHORTEST
 
 
 @helper
@@ -168,184 +145,202 @@ def _turn(rotation, x, y, z):
 
 
 @helper
-def _harmonics(x, y, z, bands):
-    """The nine harmonics at a unit vector, into `bands (9,)`."""
-    bands[0] = _BAND_0
-    bands[1], bands[2], bands[3] = _BAND_1 * y, _BAND_1 * z, _BAND_1 * x
-    bands[4], bands[5], bands[7] = _BAND_2 * x * y, _BAND_2 * y * z, _BAND_2 * x * z
-    bands[6], bands[8] = _BAND_20 * (3 * z * z - 1), _BAND_2 / 2 * (x * x - y * y)
+def _terms(normal):
+    """The nine harmonics at a unit vector, without their factors."""
+    x, y, z = normal
+    one = type(x)(1)
+    return one, y, z, x, x * y, y * z, type(x)(3) * z * z - one, x * z, x * x - y * y
 
 
 @helper
-def _reflected(light):
-    """What a white surface sends back of the light `(27,)`, `(9, 3)`."""
-    reflected = np.empty((9, 3), dtype=light.dtype)
-    for band in range(9):
-        for channel in range(3):
-            reflected[band, channel] = _REFLECTED[band] * light[3 * band + channel]
-    return reflected
+def _shown(terms, lamp, channel):
+    """What a white surface shows."""
+    first = terms[0] * lamp[0, channel] + terms[1] * lamp[1, channel] + terms[2] * lamp[2, channel]
+    second = terms[3] * lamp[3, channel] + terms[4] * lamp[4, channel] + terms[5] * lamp[5, channel]
+    return first + second + (terms[6] * lamp[6, channel] + terms[7] * lamp[7, channel] + terms[8] * lamp[8, channel])
 
 
 @kernel
-def _shade(
-    first,
-    end,
-    vertices,
-    albedo,
-    light,
-    rotation,
-    translation,
-    focal,
-    center,
-    near,
-    triangles,
-    firsts,
-    corners,
-    points,
-    values,
-    sums,
-):
+def _shade(first, end, frames, near, triangles, made):
     """Faces [first, end)."""
-    bands = np.empty(9, dtype=vertices.dtype)
     for face in range(first, end):
-        good = _good_vertices(vertices[face])
-        weighted = _area_normals(good, triangles)
-        reflected = _reflected(light[face])
-        for vertex in range(vertices.shape[1]):
-            place = _place(good[vertex], rotation[face], translation[face])
-            if _is_drawn(vertices[face, vertex], place, near, focal[face]):
-                points[face, vertex, 0] = place[0] / place[2] * focal[face] + center[face, 0]
-                points[face, vertex, 1] = place[1] / place[2] * focal[face] + center[face, 1]
-                points[face, vertex, 2] = place[2]
+        points, values, sums, good = made[0][face], made[1][face], made[2][face], made[3][face]
+        _sum_normals(frames[0][face], triangles, good, sums)
+        albedo, lamp, rotation, translation = frames[1][face], frames[2][face], frames[3][face], frames[4][face]
+        focal, center = frames[5][face], frames[6][face]
+        for vertex in range(points.shape[0]):
+            x, y, z = _place(good, vertex, rotation, translation)
+            if _is_good(frames[0][face], vertex) and _is_drawn((x, y, z), near, focal):
+                points[vertex, 0], points[vertex, 1] = x / z * focal + center[0], y / z * focal + center[1]
+                points[vertex, 2] = z
             else:
-                points[face, vertex, 0], points[face, vertex, 1] = center[face, 0], center[face, 1]
-                points[face, vertex, 2] = -1
-            total = sums[face, vertex]
-            total[:] = 0
-            for at in range(firsts[vertex], firsts[vertex + 1]):
-                number = corners[at] // 3
-                for axis in range(3):
-                    total[axis] += weighted[number, axis]
-            scale, _ = _unit(total)
-            x, y, z = _turn(rotation[face], total[0] * scale, total[1] * scale, total[2] * scale)
-            _harmonics(x, y, z, bands)
+                points[vertex, 0], points[vertex, 1], points[vertex, 2] = center[0], center[1], -1
+            unit, _, _ = _unit(sums, vertex)
+            normal = _turn(rotation, unit[0], unit[1], unit[2])
+            terms = _terms(normal)
             for channel in range(3):
-                shown = bands[0] * reflected[0, channel]
-                for band in range(1, 9):
-                    shown += bands[band] * reflected[band, channel]
-                skin = albedo[face, vertex, channel]
-                values[face, vertex, channel] = shown * (skin if abs(skin) < _LARGEST else 0)
-            values[face, vertex, 3], values[face, vertex, 4], values[face, vertex, 5] = x, y, z
+                skin = albedo[vertex, channel]
+                values[vertex, channel] = _shown(terms, lamp, channel) * (skin if abs(skin) < _LARGEST else 0)
+            values[vertex, 3], values[vertex, 4], values[vertex, 5] = normal
+
+
+@helper
+def _sum_normals(vertices, triangles, good, sums):
+    """Bad vertices at the origin in `good (V, 3)`, and in `sums` the triangles' normals times twice their area."""
+    sums[:] = 0
+    for vertex in range(vertices.shape[0]):
+        is_good = _is_good(vertices, vertex)
+        for axis in range(3):
+            good[vertex, axis] = vertices[vertex, axis] if is_good else 0
+    for number in range(triangles.shape[0]):
+        a, b, c = triangles[number, 0], triangles[number, 1], triangles[number, 2]
+        first, second = _difference(good, b, a), _difference(good, c, a)
+        normal = _cross(first, second)
+        for vertex in (a, b, c):
+            _add(sums, vertex, normal)
+
+
+@helper
+def _difference(points, end, start):
+    return points[end, 0] - points[start, 0], points[end, 1] - points[start, 1], points[end, 2] - points[start, 2]
+
+
+@helper
+def _cross(a, b):
+    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+
+
+@helper
+def _add(sums, row, addend):
+    sums[row, 0] += addend[0]
+    sums[row, 1] += addend[1]
+    sums[row, 2] += addend[2]
 
 
 @kernel
-def _shade_backward(
-    first,
-    end,
-    vertices,
-    albedo,
-    light,
-    rotation,
-    translation,
-    focal,
-    center,
-    near,
-    triangles,
-    firsts,
-    corners,
-    sums,
-    grad_points,
-    grad_values,
-    grad_vertices,
-    grad_albedo,
-    grad_light,
-    grad_rotation,
-    grad_translation,
-    grad_focal,
-    grad_center,
-):
-    """Of faces [first, end). What many vertices share is added up in float64."""
-    bands = np.empty(9, dtype=vertices.dtype)
-    grad_bands = np.empty(9, dtype=vertices.dtype)
-    grad_sums = np.empty((vertices.shape[1], 3), dtype=vertices.dtype)
-    grad_weighted = np.empty((triangles.shape[0], 3), dtype=vertices.dtype)
+def _shade_backward(first, end, frames, near, triangles, upstream, made, totals):
+    """Of faces [first, end), in `made` to vertices and albedo; `totals` is what many vertices share."""
     for face in range(first, end):
-        good, turn = _good_vertices(vertices[face]), rotation[face]
-        reflected = _reflected(light[face])
-        total_light, total_turn = np.zeros((9, 3)), np.zeros((3, 3))
-        total_place, total_camera = np.zeros(3), np.zeros(3)
-        for vertex in range(vertices.shape[1]):
-            scale, has_direction = _unit(sums[face, vertex])
-            nx, ny, nz = sums[face, vertex, 0] * scale, sums[face, vertex, 1] * scale, sums[face, vertex, 2] * scale
-            x, y, z = _turn(turn, nx, ny, nz)
-            _harmonics(x, y, z, bands)
-            grad_bands[:] = 0
-            for channel in range(3):
-                skin, grad = albedo[face, vertex, channel], grad_values[face, vertex, channel]
-                is_skin = abs(skin) < _LARGEST
-                shown = vertices.dtype.type(0)
-                lit = grad * skin if is_skin else shown
-                for band in range(9):
-                    shown += bands[band] * reflected[band, channel]
-                    grad_bands[band] += lit * reflected[band, channel]
-                    total_light[band, channel] += lit * bands[band]
-                grad_albedo[face, vertex, channel] = grad * shown if is_skin else 0
-            g = grad_bands
-            gx = _BAND_1 * g[3] + _BAND_2 * (y * g[4] + z * g[7] + x * g[8]) + grad_values[face, vertex, 3]
-            gy = _BAND_1 * g[1] + _BAND_2 * (x * g[4] + z * g[5] - y * g[8]) + grad_values[face, vertex, 4]
-            gz = _BAND_1 * g[2] + _BAND_2 * (y * g[5] + x * g[7]) + grad_values[face, vertex, 5]
-            gz += 6 * _BAND_20 * z * g[6]
-            for column, normal in enumerate((nx, ny, nz)):
-                total_turn[0, column] += gx * normal
-                total_turn[1, column] += gy * normal
-                total_turn[2, column] += gz * normal
-            mx = turn[0, 0] * gx + turn[1, 0] * gy + turn[2, 0] * gz
-            my = turn[0, 1] * gx + turn[1, 1] * gy + turn[2, 1] * gz
-            mz = turn[0, 2] * gx + turn[1, 2] * gy + turn[2, 2] * gz
-            along = mx * nx + my * ny + mz * nz if has_direction else 0
-            grad_sums[vertex, 0] = scale * (mx - along * nx)
-            grad_sums[vertex, 1] = scale * (my - along * ny)
-            grad_sums[vertex, 2] = scale * (mz - along * nz)
+        vertices, albedo, lamp, rotation = frames[0][face], frames[1][face], frames[2][face], frames[3][face]
+        sums, good, grad_points, grad_values = (
+            upstream[0][face],
+            upstream[1][face],
+            upstream[2][face],
+            upstream[3][face],
+        )
+        grad_vertices, grad_albedo, grad_sums = made[0][face], made[1][face], made[2][face]
+        total_lamp, total_turn, total_place, total_camera = (
+            totals[0][face],
+            totals[1][face],
+            totals[2][face],
+            totals[3][face],
+        )
+        grad_albedo[:], grad_sums[:], grad_vertices[:] = 0, 0, 0
+        for vertex in range(vertices.shape[0]):
+            if _is_any(grad_values, vertex):
+                grads = grad_values, grad_albedo, grad_sums
+                _light_backward(albedo, lamp, rotation, sums, vertex, grads, total_lamp, total_turn)
         for number in range(triangles.shape[0]):
-            a, b, c = triangles[number, 0], triangles[number, 1], triangles[number, 2]
-            for axis in range(3):
-                grad_weighted[number, axis] = grad_sums[a, axis] + grad_sums[b, axis] + grad_sums[c, axis]
-        for vertex in range(vertices.shape[1]):
-            grad = grad_vertices[face, vertex]
-            grad[:] = 0
-            if not _is_good(vertices[face, vertex]):
+            _normal_backward(good, triangles, number, grad_sums, grad_vertices)
+        for vertex in range(vertices.shape[0]):
+            if not _is_good(vertices, vertex):
+                grad_vertices[vertex, 0], grad_vertices[vertex, 1], grad_vertices[vertex, 2] = 0, 0, 0
                 continue
-            for at in range(firsts[vertex], firsts[vertex + 1]):
-                number, corner = corners[at] // 3, corners[at] % 3
-                # The triangle's a x b + b x c + c x a is linear in each corner.
-                b, c = triangles[number, (corner + 1) % 3], triangles[number, (corner + 2) % 3]
-                ex, ey, ez = good[b, 0] - good[c, 0], good[b, 1] - good[c, 1], good[b, 2] - good[c, 2]
-                gx, gy, gz = grad_weighted[number, 0], grad_weighted[number, 1], grad_weighted[number, 2]
-                grad[0] += ey * gz - ez * gy
-                grad[1] += ez * gx - ex * gz
-                grad[2] += ex * gy - ey * gx
-            place = _place(good[vertex], turn, translation[face])
-            if not _is_drawn(vertices[face, vertex], place, near, focal[face]):
-                continue
-            u, v = grad_points[face, vertex, 0], grad_points[face, vertex, 1]
-            over = focal[face] / place[2]
-            px, py = u * over, v * over
-            pz = grad_points[face, vertex, 2] - (px * place[0] + py * place[1]) / place[2]
-            total_camera[0] += (u * place[0] + v * place[1]) / place[2]
-            total_camera[1] += u
-            total_camera[2] += v
-            total_place[0] += px
-            total_place[1] += py
-            total_place[2] += pz
-            for axis in range(3):
-                grad[axis] += turn[0, axis] * px - turn[1, axis] * py - turn[2, axis] * pz
-                total_turn[0, axis] += px * good[vertex, axis]
-                total_turn[1, axis] -= py * good[vertex, axis]
-                total_turn[2, axis] -= pz * good[vertex, axis]
-        for band in range(9):
-            for channel in range(3):
-                grad_light[face, 3 * band + channel] = _REFLECTED[band] * total_light[band, channel]
-        grad_rotation[face] = total_turn
-        grad_translation[face] = total_place
-        grad_focal[face] = total_camera[0]
-        grad_center[face] = total_camera[1:]
+            place = _place(good, vertex, rotation, frames[4][face])
+            if _is_drawn(place, near, frames[5][face]):
+                grads = grad_points, grad_vertices
+                passed = _place_backward(
+                    good, rotation, vertex, place, frames[5][face], grads, total_turn, total_camera
+                )
+                _add_place(total_place, passed)
+
+
+@helper
+def _is_any(grad_values, vertex):
+    """Whether anything is passed back to a vertex: about half are not seen."""
+    for channel in range(6):
+        if grad_values[vertex, channel] != 0:
+            return True
+    return False
+
+
+@helper
+def _light_backward(albedo, lamp, rotation, sums, vertex, grads, total_lamp, total_turn):
+    """From colour and normal of a vertex to its albedo and its sum of normals; light and rotation add up."""
+    grad_values, grad_albedo, grad_sums = grads
+    unit, scale, has_direction = _unit(sums, vertex)
+    terms = _terms(_turn(rotation, unit[0], unit[1], unit[2]))
+    gx, gy, gz = grad_values[vertex, 3], grad_values[vertex, 4], grad_values[vertex, 5]
+    for channel in range(3):
+        skin, grad = albedo[vertex, channel], grad_values[vertex, channel]
+        if not abs(skin) < _LARGEST:
+            continue
+        grad_albedo[vertex, channel] = grad * _shown(terms, lamp, channel)
+        x, y, z = _terms_backward(terms, lamp, channel, grad * skin, total_lamp)
+        gx, gy, gz = gx + x, gy + y, gz + z
+    for axis in range(3):
+        total_turn[0, axis] += gx * unit[axis]
+        total_turn[1, axis] += gy * unit[axis]
+        total_turn[2, axis] += gz * unit[axis]
+    x = rotation[0, 0] * gx + rotation[1, 0] * gy + rotation[2, 0] * gz
+    y = rotation[0, 1] * gx + rotation[1, 1] * gy + rotation[2, 1] * gz
+    z = rotation[0, 2] * gx + rotation[1, 2] * gy + rotation[2, 2] * gz
+    along = x * unit[0] + y * unit[1] + z * unit[2] if has_direction else type(x)(0)
+    grad_sums[vertex, 0] = scale * (x - along * unit[0])
+    grad_sums[vertex, 1] = scale * (y - along * unit[1])
+    grad_sums[vertex, 2] = scale * (z - along * unit[2])
+
+
+@helper
+def _terms_backward(terms, lamp, channel, lit, total_lamp):
+    """What one colour passes back to the normal; its lamp adds up."""
+    _, y, z, x, xy, yz, zz, xz, xx = terms
+    for band, term in enumerate((type(x)(1), y, z, x, xy, yz, zz, xz, xx)):
+        total_lamp[band, channel] += lit * term
+    two, six = type(x)(2), type(x)(6)
+    gx = lamp[3, channel] + y * lamp[4, channel] + z * lamp[7, channel] + two * x * lamp[8, channel]
+    gy = lamp[1, channel] + x * lamp[4, channel] + z * lamp[5, channel] - two * y * lamp[8, channel]
+    gz = lamp[2, channel] + y * lamp[5, channel] + x * lamp[7, channel] + six * z * lamp[6, channel]
+    return lit * gx, lit * gy, lit * gz
+
+
+@helper
+def _normal_backward(good, triangles, number, grad_sums, grad_vertices):
+    """From the sums of normals to a triangle's corners: a x b + b x c + c x a is linear in each."""
+    a, b, c = triangles[number, 0], triangles[number, 1], triangles[number, 2]
+    x = grad_sums[a, 0] + grad_sums[b, 0] + grad_sums[c, 0]
+    y = grad_sums[a, 1] + grad_sums[b, 1] + grad_sums[c, 1]
+    z = grad_sums[a, 2] + grad_sums[b, 2] + grad_sums[c, 2]
+    if x == 0 and y == 0 and z == 0:
+        return
+    _add(grad_vertices, a, _cross(_difference(good, b, c), (x, y, z)))
+    _add(grad_vertices, b, _cross(_difference(good, c, a), (x, y, z)))
+    _add(grad_vertices, c, _cross(_difference(good, a, b), (x, y, z)))
+
+
+@helper
+def _place_backward(good, rotation, vertex, place, focal, grads, total_turn, total_camera):
+    """From a vertex's point to the vertex, and to its place in camera space, which is returned."""
+    grad_points, grad_vertices = grads
+    u, v, deep = grad_points[vertex, 0], grad_points[vertex, 1], grad_points[vertex, 2]
+    if u == 0 and v == 0 and deep == 0:
+        return u, v, deep
+    over = focal / place[2]
+    x, y = u * over, v * over
+    z = deep - (x * place[0] + y * place[1]) / place[2]
+    total_camera[0] += (u * place[0] + v * place[1]) / place[2]
+    total_camera[1] += u
+    total_camera[2] += v
+    for axis in range(3):
+        grad_vertices[vertex, axis] += rotation[0, axis] * x - rotation[1, axis] * y - rotation[2, axis] * z
+        total_turn[0, axis] += x * good[vertex, axis]
+        total_turn[1, axis] -= y * good[vertex, axis]
+        total_turn[2, axis] -= z * good[vertex, axis]
+    return x, y, z
+
+
+@helper
+def _add_place(total, addend):
+    total[0] += addend[0]
+    total[1] += addend[1]
+    total[2] += addend[2]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .argument_checks import ArgumentCheck, check_size
-from .backends import Backend, backend_for
+from .backends import FusedRenderer, backend_for
 from .camera import Camera, place_in_camera
 from .face_parameters import FaceParameters
 from .mesh import Mesh, vertex_normals
@@ -27,8 +27,8 @@ from .rasterizer import NEAR, interpolate, pixel_points, rasterize, sane_camera
 from .render_planes import blend_picture, encode, is_sane, sane, unit
 from .rotations import rotation_6d_to_matrix
 from .scanline import Settings
-from .shading import linear_to_srgb, shade
-from .texture import Texture, sample_texture, texel_footprint, texture_at_vertices
+from .shading import shade
+from .texture import Texture, texture_factors
 from .topology import topology_of
 
 _LARGEST_LOG_FOCAL = 8.0
@@ -52,6 +52,13 @@ class LitFaces(NamedTuple):
     normals: Tensor  # (N, V, 3) unit, camera frame with y up and z towards the viewer
     color: Tensor  # (N, V, 3) linear, may leave [0, 1]
     focal_scale: Tensor  # (N,) by how much they change the focal length of their camera
+
+
+class LitPoints(NamedTuple):
+    """The same, as a fused renderer wants them."""
+
+    points: Tensor  # (N, V, 3) x and y in pixels, and depth in metres; -1 where they cannot be drawn
+    values: Tensor  # (N, V, 6) linear colour, and normal with y up
 
 
 def render_mesh(
@@ -85,8 +92,10 @@ def render_mesh(
     Returns:
         `RenderOutput`.
     """
-    if texture is None and depth_bias is None and (backend := backend_for(mesh.vertices)):
-        return _render_fused(backend, mesh, parameters, camera, size, silhouettes, attributes)
+    backend = backend_for(mesh.vertices) if texture is None and depth_bias is None else None
+    if backend and backend.render:
+        lit = light_points(backend.render, mesh, parameters, camera)
+        return draw_points(backend.render, lit, mesh.triangles, size, silhouettes, attributes)
     return draw_faces(
         light_faces(mesh, parameters),
         mesh.triangles,
@@ -122,9 +131,8 @@ def draw_faces(
     linear, color = planes[:, :3], faces.color
     if texture is not None:
         texture = texture._replace(colors=sane(texture.colors))
-        footprint = texel_footprint(pixel_points(faces.vertices, camera), triangles, fragments, texture.uv_map)
-        linear = linear * sample_texture(texture.colors, footprint)
-        color = color * texture_at_vertices(texture, triangles, color.shape[1])
+        of_pixels, of_vertices = texture_factors(texture, pixel_points(faces.vertices, camera), triangles, fragments)
+        linear, color = linear * of_pixels, color * of_vertices
     image, mask = encode(linear), (fragments.triangle_index >= 0).to(planes.dtype)[:, None]
     if silhouettes:
         points = pixel_points(faces.vertices, camera)
@@ -141,7 +149,7 @@ def draw_faces(
 
 def light_faces(mesh: Mesh, parameters: FaceParameters) -> LitFaces:
     """Place each face before the camera and light it, whatever numbers are in `mesh` and `parameters`."""
-    _check_faces(mesh, parameters)
+    check_faces(mesh, parameters)
     light, rotation = sane(parameters.light), sane(parameters.rotation)
     good = is_sane(mesh.vertices).all(-1, keepdim=True)
     vertices = torch.where(good, mesh.vertices, 0.0)
@@ -150,47 +158,42 @@ def light_faces(mesh: Mesh, parameters: FaceParameters) -> LitFaces:
     return LitFaces(placed, normals, shade(sane(mesh.albedo), normals, light), _focal_scale(parameters))
 
 
-def _render_fused(
-    backend: Backend,
-    mesh: Mesh,
-    parameters: FaceParameters,
-    camera: Camera,
+def light_points(fused: FusedRenderer, mesh: Mesh, parameters: FaceParameters, camera: Camera) -> LitPoints:
+    """The first step of a fused renderer: each face before the camera `(N,)` of its own, in its light."""
+    check = check_faces(mesh, parameters).floats("camera.focal", camera.focal, "N")
+    check.floats("camera.principal_point", camera.principal_point, "N 2")
+    camera = sane_camera(camera._replace(focal=sane(camera.focal) * _focal_scale(parameters)))
+    rotation = rotation_6d_to_matrix(sane(parameters.rotation))
+    light, translation = sane(parameters.light), sane(parameters.translation)
+    given = mesh.vertices, mesh.albedo, light, rotation, translation, camera, NEAR, topology_of(mesh.triangles)
+    return LitPoints(*fused.shade_points(*given))
+
+
+def draw_points(
+    fused: FusedRenderer,
+    lit: LitPoints,
+    triangles: Tensor,
     size: tuple[int, int],
     silhouettes: bool,
     attributes: Tensor | None,
 ) -> RenderOutput:
-    """The same picture in two steps, one per vertex and one per pixel."""
+    """The second step: the same pictures as those of `draw_faces`."""
     check_size(size)
-    check = _check_faces(mesh, parameters).floats("camera.focal", camera.focal, "N")
-    check.floats("camera.principal_point", camera.principal_point, "N 2")
-    camera = sane_camera(camera._replace(focal=sane(camera.focal) * _focal_scale(parameters)))
-    topology = topology_of(mesh.triangles)
-    settings = Settings(*size, near=NEAR, cull=True)
-    rotation = rotation_6d_to_matrix(sane(parameters.rotation))
-    light, translation = sane(parameters.light), sane(parameters.translation)
-    given = mesh.vertices, mesh.albedo, light, rotation, translation, camera, settings.near, topology
-    points, values = backend.shade_points(*given)
+    topology = topology_of(triangles)
+    points, values = lit
     if attributes is not None:
-        check.floats("attributes", attributes, "1|N V *")
+        ArgumentCheck().floats("points", points, "N V 3").floats("attributes", attributes, "1|N V *")
         values = torch.cat((values, attributes.expand(values.shape[0], -1, -1)), dim=-1)
-    index, depth, image, normals, carried = backend.draw(points, values, topology, settings)
-    mask = (index >= 0).to(image.dtype)[:, None]
+    settings = Settings(*size, near=NEAR, cull=True)
+    index, depth, mask, image, normals, carried = fused.draw(points, values, topology, settings)
     if silhouettes:
-        rows = torch.cat((linear_to_srgb(values[..., :3].clamp(0, 1)), torch.ones_like(values[..., :1])), dim=-1)
-        planes = torch.cat((image, mask), dim=1)
-        blended = backend.blend(planes, rows, points, topology, index, depth).clamp(0, 1)
-        image, mask = blended[:, :3], blended[:, 3:]
-    return RenderOutput(
-        image=image,
-        mask=mask,
-        depth=depth[:, None],
-        normals=normals,
-        triangle_index=index,
-        attributes=None if attributes is None else carried,
-    )
+        image, mask = fused.blend(image, mask, values, points, topology, index, depth)
+    carried = None if attributes is None else carried
+    return RenderOutput(image, mask, depth[:, None], normals, triangle_index=index, attributes=carried)
 
 
-def _check_faces(mesh: Mesh, parameters: FaceParameters) -> ArgumentCheck:
+def check_faces(mesh: Mesh, parameters: FaceParameters) -> ArgumentCheck:
+    """Raise `ValueError` for a mesh and parameters that are not of the same N faces."""
     check = ArgumentCheck().floats("mesh.vertices", mesh.vertices, "N V 3").floats("mesh.albedo", mesh.albedo, "N V 3")
     check.indices("mesh.triangles", mesh.triangles, "F 3", of="V")
     for name, size in (("light", "27"), ("rotation", "6"), ("translation", "3"), ("log_focal", "1")):

@@ -48,12 +48,18 @@ class Topology:
             )
         # A copy: what is cached must not change when the caller writes into the tensor behind PyTorch's back.
         self.triangles = triangles.detach().clone(memory_format=torch.contiguous_format)
+        self._repeated: dict[tuple[int, int], Tensor] = {}
         self.highest = int(triangles.max()) if triangles.numel() else -1
 
     @cached_property
+    def columns(self) -> Tensor:
+        """The first, second and third corners `(3, F)`."""
+        return self.triangles.T.contiguous()
+
+    @property
     def corners(self) -> tuple[Tensor, ...]:
         """The first, second and third corners: columns `(F,)`, which PyTorch gathers fast."""
-        return tuple(column.contiguous() for column in self.triangles.unbind(1))
+        return self.columns.unbind(0)
 
     @cached_property
     def compact(self) -> np.ndarray:
@@ -70,6 +76,18 @@ class Topology:
         vertex, corner = self.triangles.flatten().sort(stable=True)
         first = torch.searchsorted(vertex, torch.arange(self.highest + 2, device=vertex.device))
         return VertexCorners(first, corner)
+
+    def repeated(self, copies: int, vertices: int) -> Tensor:
+        """Triangles `(copies * F, 3)` of so many meshes of so many vertices, one after another; made once."""
+        if (copies, vertices) not in self._repeated:
+            first = torch.arange(copies, device=self.triangles.device)[:, None, None] * vertices
+            self._repeated[copies, vertices] = (self.triangles + first).flatten(0, 1)
+        return self._repeated[copies, vertices]
+
+    def corners_of_vertices(self, vertices: int) -> VertexCorners:
+        """`vertex_corners` with an entry for each of so many vertices, those of no triangle too."""
+        first, corner = self.vertex_corners
+        return VertexCorners(torch.cat((first, first[-1:].expand(vertices + 1 - len(first)))), corner)
 
     @cached_property
     def edges(self) -> Edges:

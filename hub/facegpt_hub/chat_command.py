@@ -59,6 +59,7 @@ def chat(
     model: Annotated[
         str, typer.Option(help="Checkpoint: a name, a directory, or owner/name on the Hub.")
     ] = "facegpt-nano",
+    seed: Annotated[int, typer.Option(min=0, help="Of faces that are made from words.")] = 0,
     device: Annotated[str, typer.Option(help="Where the model runs, such as cpu or cuda.")] = "cpu",
 ) -> None:
     """Talk about faces: ask, refer, make, edit, undo.
@@ -86,6 +87,7 @@ def chat(
         photograph=photograph and photograph.image,
         focal=photograph and photograph.focal,
         faces=faces,
+        seed=seed,
     )
     terminal = ChatTerminal(checkpoint, session, output, photograph)
     if message:
@@ -157,7 +159,8 @@ class ChatTerminal:
         if answer.references:
             path = self._free_path("turn-{:02d}.glb")
             self._write({path: self._mesh()})
-            self._say(f"  -> {path}")
+            count = len(answer.references)
+            self._say(f"  -> {path}" if count == shown.count else f"  -> {path}, {_count_faces(count)} seen closer by")
 
     def show(self, _: str) -> None:
         """Write a picture of the present faces."""
@@ -179,7 +182,7 @@ class ChatTerminal:
         self.session.undo()
         self.photographs.pop()
         faces = self.session.faces
-        self._say("undone; " + ("there is no face now" if faces is None else _count_faces(len(faces.probability))))
+        self._say("undone; " + ("no face now" if faces is None else _count_faces(len(faces.probability))))
 
     def look(self, path: str) -> None:
         """Talk about another photograph."""
@@ -278,4 +281,4 @@ def _nothing_said(answer: "Answer") -> str:
 
 
 def _count_faces(count: int) -> str:
-    return "there is 1 face" if count == 1 else f"there are {count} faces"
+    return "1 face" if count == 1 else f"{count} faces"

@@ -105,6 +105,10 @@ def reconstruct(
         str | None,
         typer.Option("--face", help='Only the faces that these words name, such as "the one on the left".'),
     ] = None,
+    refine: Annotated[
+        int,
+        typer.Option(min=0, metavar="STEPS", help="Fit each face to the photograph's pixels; 40 steps are enough."),
+    ] = 0,
     neutral: Annotated[
         bool, typer.Option("--neutral", help="Write the mesh without expression and head pose, as benchmarks want it.")
     ] = False,
@@ -138,6 +142,7 @@ def reconstruct(
             tasks,
             lambda: load_checkpoint(model, device),
             reference=face,
+            refine_steps=refine,
             neutral=neutral,
             batch_size=batch_size,
             done=lambda outcome: progress.advance(bar),

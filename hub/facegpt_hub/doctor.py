@@ -19,7 +19,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from modeling_facegpt.backends import CANDIDATES, REFERENCE, VARIABLE, availability, chosen_backend
+from modeling_facegpt import backends
+from modeling_facegpt.backends import REFERENCE, VARIABLE, availability, chosen_backend
 
 PACKAGES = ("facegpt", "torch", "transformers", "numba", "triton")
 
@@ -32,6 +33,15 @@ def examine() -> list[tuple[str, str, str]]:
         rows.append(("CUDA", torch.cuda.get_device_name(), ""))
     else:
         rows.append(("CUDA", "none", "PyTorch sees no CUDA device: everything runs on the CPU"))
+    if availability("numba", "cpu").usable:
+        place = os.environ.get("NUMBA_CACHE_DIR") or "__pycache__ beside the code, else the user's cache"
+        rows.append(
+            (
+                "compiled by numba",
+                place,
+                "the first training step compiles for some 12 s; NUMBA_CACHE_DIR names a place",
+            )
+        )
     rows.append(("threads", str(torch.get_num_threads()), f"of {os.cpu_count()} cores; OMP_NUM_THREADS sets them"))
     rows.append(("Python", platform.python_version(), platform.platform()))
     return rows + [(name, *_version(name)) for name in PACKAGES]
@@ -44,7 +54,7 @@ def _renderers(device: str) -> list[tuple[str, str, str]]:
     except ValueError as error:
         rows = [(f"renderer on {device}", "none", str(error))]
         chosen = None
-    others = [name for name in (*CANDIDATES, REFERENCE) if name != chosen]
+    others = [name for name in (*backends.CANDIDATES, REFERENCE) if name != chosen]
     states = [availability(name, device) for name in others]
     return rows + [
         (f"  not {name}", "usable" if state.usable else "not usable", state.reason)

@@ -32,12 +32,23 @@ DEFAULT = "facegpt-nano"
 
 
 @app.command()
-def photographs(data: Faces, model: Model = DEFAULT, everything: bool = False, facts: Facts = None) -> None:
+def photographs(
+    data: Faces,
+    model: Model = DEFAULT,
+    everything: bool = False,
+    refine: Annotated[int, typer.Option(min=0, metavar="STEPS", help="Fit faces to their pixels.")] = 0,
+    facts: Facts = None,
+) -> None:
     """Landmark errors and faces found on held-out photographs (with `--everything`, faces found on all of them)."""
     from facegpt_trainer.evaluation import evaluate_photographs
 
     subset = "all" if everything else "held-out"
-    _show("photographs", model, facts, lambda loaded: evaluate_photographs(*loaded, data, subset=subset))
+    _show(
+        "photographs",
+        model,
+        facts,
+        lambda loaded: evaluate_photographs(*loaded, data, subset=subset, refine_steps=refine),
+    )
 
 
 @app.command()

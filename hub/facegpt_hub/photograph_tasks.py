@@ -18,7 +18,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -102,6 +102,7 @@ def run_tasks(
     load: Callable[[], Checkpoint],
     *,
     reference: str | None = None,
+    refine_steps: int = 0,
     neutral: bool = False,
     batch_size: int = 8,
     done: Callable[[Outcome], None] = lambda outcome: None,
@@ -112,12 +113,14 @@ def run_tasks(
         tasks (sequence of `Task`): what to do.
         load (`Callable`): gives the checkpoint; only called if there is a photograph to look at.
         reference (`str`, *optional*): words that name the faces that are wanted; default: all.
+        refine_steps (`int`): of fitting each face to its pixels.
         neutral (`bool`): write meshes without expression and pose.
         batch_size (`int`): photographs looked at together.
         done (`Callable`): told of each outcome as soon as it is known.
     """
     outcomes: list[Outcome] = []
     checkpoint = None
+    settings: dict[str, Any] = {"reference": reference, "refine_steps": refine_steps}
 
     def finish(outcome: Outcome) -> None:
         outcomes.append(outcome)
@@ -125,7 +128,7 @@ def run_tasks(
 
     for batch in _read_in_batches(tasks, batch_size, finish):
         checkpoint = checkpoint or load()
-        for (task, photograph), seen in zip(batch, _look(checkpoint, batch, reference), strict=True):
+        for (task, photograph), seen in zip(batch, _look(checkpoint, batch, settings), strict=True):
             if isinstance(seen, Exception):
                 finish(Outcome(task, 0, f"{photograph.name} cannot be reconstructed ({seen})"))
             else:
@@ -190,7 +193,7 @@ def _read_in_batches(
 
 
 def _look(
-    checkpoint: Checkpoint, batch: Sequence[tuple[Task, Photograph]], reference: str | None
+    checkpoint: Checkpoint, batch: Sequence[tuple[Task, Photograph]], settings: dict[str, Any]
 ) -> list[Reconstruction | Exception]:
     """One result per photograph; where a batch fails, its photographs are tried one by one."""
     photographs = [photograph for _, photograph in batch]
@@ -200,14 +203,14 @@ def _look(
                 [photograph.image for photograph in photographs],
                 checkpoint.processor,
                 focals=[photograph.focal for photograph in photographs],
-                **({} if reference is None else {"reference": reference}),
+                **settings,
                 batch_size=len(batch),
             )
         )
     except (RuntimeError, ValueError) as error:
         if len(batch) == 1:
             return [error]
-        return [seen for item in batch for seen in _look(checkpoint, [item], reference)]
+        return [seen for item in batch for seen in _look(checkpoint, [item], settings)]
 
 
 def _write_results(

@@ -14,9 +14,9 @@
 """How long drawing takes: `python -m tests.benchmarks.render --backend numba --mesh head --batch 8 --threads 1`.
 
 The last line is the median in milliseconds per picture and nothing else; with `--memory` it is the process's peak in
-MB above what it held before it drew. Forward and backward: from vertices in camera
-space and vertex colours to the picture and back, gradients given; with `--step` from a mesh, pose and light to the
-masked photometric loss and back to all of them.
+MB above what it held before it drew. Forward and backward: from vertices in camera space and vertex colours to the
+picture and back, gradients given; with `--step` from a mesh, pose and light to the masked photometric loss and back to
+all of them. With `--device cuda` CUDA events take the time: `--device cuda --backend triton --batch 256`.
 """
 
 import argparse
@@ -26,13 +26,15 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from modeling_facegpt import Camera, FaceParameters, Mesh, MorphableModel, render_mesh
-from modeling_facegpt.backends import CANDIDATES, REFERENCE, use_backend
+from modeling_facegpt.backends import CANDIDATES, REFERENCE, availability, use_backend
 from modeling_facegpt.camera import place_in_camera
+from modeling_facegpt.group_renderer import render_group
 from modeling_facegpt.losses import masked_photometric_loss
 from modeling_facegpt.rasterizer import interpolate, pixel_points, rasterize
 from modeling_facegpt.silhouettes import blend_silhouettes
@@ -101,12 +103,18 @@ def pose(batch: int, side: int) -> tuple[FaceParameters, Camera]:
     return parameters, Camera(torch.full((batch,), 2.3 * side), torch.full((batch, 2), side / 2))
 
 
+def on_device(record: Any, device: torch.device | str) -> Any:
+    """A record of tensors, on a device."""
+    return type(record)(*(tensor.to(device) for tensor in record))
+
+
 def drawing_task(mesh: Mesh, side: int, silhouettes: bool, backward: bool = True) -> Callable[[], object]:
-    """Camera-space vertices and colours -> picture (and mask) -> gradients to both."""
-    parameters, camera = pose(len(mesh.vertices), side)
+    """Camera-space vertices and colours -> picture (and mask) -> gradients to both, on the mesh's device."""
+    parameters, camera = (on_device(record, mesh.vertices.device) for record in pose(len(mesh.vertices), side))
     vertices = place_in_camera(mesh.vertices, parameters.rotation, parameters.translation).requires_grad_(backward)
     colors = mesh.albedo.clone().requires_grad_(backward)
     upstream = torch.randn(len(vertices), 3 + silhouettes, side, side, generator=torch.Generator().manual_seed(2))
+    upstream = upstream.to(vertices.device)
 
     def run() -> object:
         fragments = rasterize(vertices, mesh.triangles, camera, (side, side))
@@ -121,10 +129,30 @@ def drawing_task(mesh: Mesh, side: int, silhouettes: bool, backward: bool = True
     return run
 
 
+def group_task(faces: int, side: int) -> Callable[[], object]:
+    """Heads side by side in one picture -> picture -> gradients to vertices and albedo."""
+    mesh = mesh_named("head", faces)
+    parameters, _ = pose(faces, side)
+    place = torch.linspace(-0.1, 0.1, faces) if faces > 1 else torch.zeros(1)
+    away = torch.stack((place, torch.zeros(faces), 0.5 + place), dim=-1)
+    parameters = parameters._replace(translation=parameters.translation + away)
+    camera = Camera(torch.tensor([2.3 * side]), torch.full((1, 2), side / 2))
+    vertices, albedo = mesh.vertices.clone().requires_grad_(), mesh.albedo.clone().requires_grad_()
+    owner = torch.zeros(faces, dtype=torch.int64)
+
+    def run() -> object:
+        group = Mesh(vertices, albedo, mesh.triangles)
+        picture = render_group(group, parameters, camera, owner, (side, side)).render.image
+        return torch.autograd.grad(picture.sum(), (vertices, albedo))
+
+    return run
+
+
 def step_task(mesh: Mesh, side: int, silhouettes: bool) -> Callable[[], object]:
     """Vertices, albedo, light, pose -> picture -> masked photometric loss -> gradients to all of them."""
-    parameters, camera = pose(len(mesh.vertices), side)
+    parameters, camera = (on_device(record, mesh.vertices.device) for record in pose(len(mesh.vertices), side))
     target = torch.rand(len(mesh.vertices), 3, side, side, generator=torch.Generator().manual_seed(2))
+    target = target.to(mesh.vertices.device)
     learned = ("light", "rotation", "translation", "log_focal")
     free = [mesh.vertices, mesh.albedo, *(getattr(parameters, name) for name in learned)]
     free = [tensor.clone().requires_grad_() for tensor in free]
@@ -139,14 +167,29 @@ def step_task(mesh: Mesh, side: int, silhouettes: bool) -> Callable[[], object]:
     return run
 
 
-def measure(task: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> list[float]:
-    """Seconds of runs in a row, after one that warms up."""
+def measure(task: Callable[[], object], least: float = SECONDS) -> list[float]:
+    """Seconds of runs in a row, as many as take `least` seconds, after one that warms up."""
     task()
     seconds, began = [], time.perf_counter()
-    while len(seconds) < FEWEST or time.perf_counter() - began < SECONDS:
-        start = clock()
+    while len(seconds) < FEWEST or time.perf_counter() - began < least:
+        start = time.perf_counter()
         task()
-        seconds.append(clock() - start)
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def measure_on_gpu(task: Callable[[], object]) -> list[float]:
+    """Seconds of runs in a row by CUDA events, after three that warm up."""
+    for _ in range(3):
+        task()
+    seconds, began = [], time.perf_counter()
+    while len(seconds) < FEWEST or time.perf_counter() - began < SECONDS:
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        task()
+        end.record()
+        end.synchronize()
+        seconds.append(start.elapsed_time(end) / 1e3)
     return seconds
 
 
@@ -167,17 +210,25 @@ def main() -> None:
     parser.add_argument("--silhouettes", action="store_true")
     parser.add_argument("--step", action="store_true", help="the whole training step")
     parser.add_argument("--memory", action="store_true", help="peak memory instead of time")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments = parser.parse_args()
+    if min(arguments.batch, arguments.threads) < 1:
+        parser.error("batch and threads are at least 1")
+    if arguments.device == "cuda" and (arguments.memory or not torch.cuda.is_available()):
+        parser.error("memory is measured on the CPU" if arguments.memory else "PyTorch sees no CUDA device")
+    usable, reason = availability(arguments.backend, arguments.device)
+    if not usable:
+        parser.error(f"{arguments.backend} cannot draw here: {reason}")
     torch.set_num_threads(arguments.threads)
-    mesh = mesh_named(arguments.mesh, arguments.batch)
+    mesh = on_device(mesh_named(arguments.mesh, arguments.batch), arguments.device)
     task = (step_task if arguments.step else drawing_task)(mesh, SIDE, arguments.silhouettes)
     with use_backend(arguments.backend):
         if arguments.memory:
             print(f"{peak_memory(task):.0f}")
             return
-        seconds = measure(task)
+        seconds = measure(task) if arguments.device == "cpu" else measure_on_gpu(task)
     print(f"{len(seconds)} runs, fastest {min(seconds) / arguments.batch * 1e3:.3f} ms per picture")
-    print(f"{statistics.median(seconds) / arguments.batch * 1e3:.3f}")
+    print(f"{statistics.median(seconds) / arguments.batch * 1e3:.4g}")
 
 
 if __name__ == "__main__":

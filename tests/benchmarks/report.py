@@ -11,16 +11,23 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The README's table of drawing speed and memory, in Markdown: `python -m tests.benchmarks.report`.
+"""The README's tables of drawing speed and memory, in Markdown: `python -m tests.benchmarks.report`.
 
-Every figure comes from a process of its own, backends in turn. Memory is the peak above what the process held before
-it drew: the first pictures' code is part of it, the inputs are not.
+It takes about four minutes on an idle machine. Figures of the first table come from a process each, backends in turn.
+Memory is the peak above what the process held before it drew: the first pictures' code is part of it, the inputs are
+not. How cost grows is measured in one process, one picture at a time.
 """
 
+import statistics
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 
-from modeling_facegpt.backends import CANDIDATES, REFERENCE, availability
+import torch
+
+from modeling_facegpt.backends import CANDIDATES, REFERENCE, availability, use_backend
+from tests.benchmarks.limits import count, least_milliseconds, machine
+from tests.benchmarks.render import SIDE, drawing_task, group_task, measure, mesh_named
 
 ROWS = (
     ("head, forward and backward", ["--mesh", "head"]),
@@ -33,15 +40,58 @@ ROWS = (
     ("head, batch 32, 2 threads", ["--mesh", "head", "--batch", "32", "--threads", "2"]),
 )
 MEMORY = ["--mesh", "head", "--batch", "32", "--memory"]
+FREQUENCIES = (10, 23, 50, 100)  # 2,000 to 200,000 triangles
+SIDES = (64, 224, 512, 1024)
+FACES = (1, 2, 4, 8)
+SECONDS = 1.0  # of measuring each figure of growth
 
 
 def main() -> None:
     names = [name for name in (REFERENCE, *CANDIDATES) if availability(name, "cpu").usable]
-    print(f"| 224 x 224, batch 8, 1 thread unless said | {' | '.join(names)} | ratio |")
-    print("|---" * (len(names) + 2) + "|")
+    _print_head(f"{SIDE} x {SIDE}, batch 8, 1 thread unless said", [*names, "ratio"])
+    figures = {}
     for title, arguments in ROWS:
-        print(_row(f"{title}, ms per picture", [_last_line(name, arguments) for name in names], 2), flush=True)
+        figures[title] = [_last_line(name, arguments) for name in names]
+        print(_row(f"{title}, ms per picture", figures[title], 2), flush=True)
     print(_row("head, batch 32, peak memory, MB", [_last_line(name, MEMORY) for name in names], 0))
+    torch.set_num_threads(1)
+    _print_limits(names, figures)
+    _print_head("forward and backward, one picture, 1 thread, ms", [*names, "ratio"])
+    for title, task in _growth():
+        print(_row(title, [_milliseconds(name, task) for name in names], 2), flush=True)
+
+
+def _print_head(title: str, columns: list[str]) -> None:
+    print(f"\n| {' | '.join((title, *columns))} |")
+    print("|---" * (len(columns) + 1) + "|", flush=True)
+
+
+def _print_limits(names: list[str], figures: dict[str, list[float]]) -> None:
+    here = machine()
+    speed = f"{here.operations / 1e9:.0f} GFlop/s, {here.bytes / 1e9:.0f} GB/s"
+    _print_head(f"counted, at {speed}", ["MFlop", "MB", "least ms", *(f"reached by {name}" for name in names)])
+    for mesh in ("head", "sphere"):
+        title = f"{mesh}, forward and backward"
+        cost = count(mesh_named(mesh, 8), SIDE)
+        least = least_milliseconds(cost, here)
+        shares = [f"{least / figure:.0%}" for figure in figures[title]]
+        cells = (title, f"{cost.operations / 1e6:.1f}", f"{cost.bytes / 1e6:.1f}", f"{least:.2f}", *shares)
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def _growth() -> Iterator[tuple[str, Callable[[], object]]]:
+    for frequency in FREQUENCIES:
+        mesh = mesh_named("sphere", 1, frequency)
+        yield f"sphere of {len(mesh.triangles):,} triangles", drawing_task(mesh, SIDE, silhouettes=False)
+    for side in SIDES:
+        yield f"head, {side} x {side}", drawing_task(mesh_named("head", 1), side, silhouettes=False)
+    for faces in FACES:
+        yield f"{faces} heads in the picture, `render_group`", group_task(faces, SIDE)
+
+
+def _milliseconds(backend: str, task: Callable[[], object]) -> float:
+    with use_backend(backend):
+        return statistics.median(measure(task, SECONDS)) * 1e3
 
 
 def _last_line(backend: str, arguments: list[str]) -> float:

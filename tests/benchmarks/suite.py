@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from modeling_facegpt.backends import CANDIDATES, REFERENCE, availability, use_backend
-from tests.benchmarks.render import SIDE, drawing_task, mesh_named, step_task
+from tests.benchmarks.render import SIDE, drawing_task, group_task, mesh_named, step_task
 
 BACKENDS = [name for name in (REFERENCE, *CANDIDATES) if availability(name, "cpu").usable]
 TASKS = ("forward", "forward and backward", "with silhouettes", "step")
@@ -41,7 +41,7 @@ def time_task(benchmark: Any, backend: str, kind: str, threads: int, mesh: Any, 
         task = drawing_task(mesh, side, kind == "with silhouettes", backward=kind != "forward")
     benchmark.extra_info["pictures"] = len(mesh.vertices)
     with use_backend(backend):
-        benchmark.pedantic(task, warmup_rounds=1, rounds=7)
+        benchmark.pedantic(task, warmup_rounds=1, rounds=5)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -62,3 +62,11 @@ def test_triangles(benchmark: Any, backend: str, frequency: int) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_pixels(benchmark: Any, backend: str, side: int) -> None:
     time_task(benchmark, backend, TASKS[1], 1, mesh_named("head", 1), side)
+
+
+@pytest.mark.parametrize("faces", [1, 2, 4, 8])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_faces(benchmark: Any, backend: str, faces: int) -> None:
+    torch.set_num_threads(1)
+    with use_backend(backend):
+        benchmark.pedantic(group_task(faces, SIDE), warmup_rounds=1, rounds=5)

@@ -53,7 +53,12 @@ RENDERED_SIDE = 2  # of held-out renders, over that of the picture that the mode
 
 
 def evaluate_photographs(
-    model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, data: Path, *, subset: str = "held-out"
+    model: FaceGPTForConditionalGeneration,
+    processor: FaceGPTProcessor,
+    data: Path,
+    *,
+    subset: str = "held-out",
+    refine_steps: int = 0,
 ) -> dict[str, float]:
     """Landmark errors and faces found, whole photographs in.
 
@@ -62,6 +67,7 @@ def evaluate_photographs(
         data (`Path`): a folder with `landmarks.npz` (`files`, `mediapipe68` and, for some, `human_files`,
             `human68_approx`; pixels) and the pictures that it names.
         subset (`str`): `"held-out"` photographs (those that training excludes), or `"all"`, for faces found alone.
+        refine_steps (`int`): of fitting faces to their pixels, see `reconstruct`.
 
     Returns:
         `dict`: errors are mean distances over the outer-eye distance, in per cent; shares in per cent; colours
@@ -73,7 +79,7 @@ def evaluate_photographs(
     names = [name for name in machine if subset == "all" or _is_held_out(name)]
     errors: dict[str, list[float]] = {}
     faces_found = []
-    for name, image, reconstruction in _reconstruct_files(model, processor, data, names):
+    for name, image, reconstruction in _reconstruct_files(model, processor, data, names, refine_steps):
         faces_found.append(len(reconstruction.probability))
         if not faces_found[-1] or subset == "all":
             continue
@@ -189,14 +195,18 @@ def _is_held_out(name: str) -> bool:
 
 
 def _reconstruct_files(
-    model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, data: Path, names: list[str]
+    model: FaceGPTForConditionalGeneration,
+    processor: FaceGPTProcessor,
+    data: Path,
+    names: list[str],
+    refine_steps: int,
 ) -> Iterator[tuple[str, Image.Image, Reconstruction]]:
     for start in tqdm(range(0, len(names), BATCH), desc="photographs", unit="batch"):
         chosen = names[start : start + BATCH]
         photographs = [read_photograph(data / name) for name in chosen]
         images = [photograph.image for photograph in photographs]
         focals = [photograph.focal for photograph in photographs]
-        found = model.reconstruct(images, processor, focals=focals, batch_size=BATCH)
+        found = model.reconstruct(images, processor, focals=focals, refine_steps=refine_steps, batch_size=BATCH)
         yield from zip(chosen, images, found, strict=True)
 
 

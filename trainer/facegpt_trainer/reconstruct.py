@@ -36,7 +36,6 @@ from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.photograph import Photograph
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import Reconstruction
-from modeling_facegpt.refinement import refine
 
 from .photograph_stream import PhotographStream, open_stream
 
@@ -154,8 +153,7 @@ def _reconstruct_rows(
         batch = readable[start : start + batch_size]
         images = [photograph.image for photograph in batch]
         focals = [photograph.focal for photograph in batch]
-        seen = model.reconstruct(images, processor, focals=focals, batch_size=batch_size)
-        found += refine(model, processor, images, seen, steps=refine_steps, batch_size=batch_size)
+        found += model.reconstruct(images, processor, focals=focals, refine_steps=refine_steps, batch_size=batch_size)
     following = iter(found)
     return [
         {"name": row.name, "problem": row.problem}

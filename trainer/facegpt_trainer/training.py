@@ -133,7 +133,9 @@ def load_start(config: FaceGPTTrainingConfig) -> tuple[FaceGPTForConditionalGene
     """The checkpoint to start from and its processor, in float32."""
     if config.model == "nano":
         return build_untrained(config.face_model, seed=config.seed)
-    settings = {} if config.dialogue_hidden_size is None else {"dialogue_hidden_size": config.dialogue_hidden_size}
+    settings: dict[str, Any] = (
+        {} if config.dialogue_hidden_size is None else {"dialogue_hidden_size": config.dialogue_hidden_size}
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # of the parts that the start lacks
         model = FaceGPTForConditionalGeneration.from_pretrained(config.model, dtype=torch.float32, **settings)
