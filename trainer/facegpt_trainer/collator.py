@@ -29,7 +29,7 @@ from .dialogues import FRESH, Dialogue
 from .face_sampler import chance
 from .photographs import PhotographFolder, cut_photographs, mirror_landmark_order
 
-PHOTOGRAPH_CLOSE_UP_SHARE = 0.6
+PHOTOGRAPH_CLOSE_UP_SHARE = 0.7
 PHOTOGRAPH_FACELESS_SHARE = 0.3  # of the others
 CLOSE_UP_FACELESS_SHARE = 0.12  # the second look must be able to say that the first was wrong
 

@@ -47,7 +47,6 @@ from .face_sampler import (
 )
 from .scenery import (
     HeadFrame,
-    blur_as_crops,
     draw_body,
     draw_glasses,
     draw_hair_behind,
@@ -59,12 +58,11 @@ from .scenery import (
 )
 
 CLOSE_UP_SHARE = 0.6
-FACES_IN_CLOSE_UPS = (0.15, 0.85)
+FACES_IN_CLOSE_UPS = (0.1, 0.9)
 FACES_IN_SCENES = (0.25, 0.5, 0.14, 0.07, 0.04)
 GLASSES_SHARE = 0.18
 COVERED = 0.12  # change of colour from which something counts as drawn over a landmark
 SEEN_FROM_BEHIND = 0.4  # of the pictures without a face: a head all the same, turned away
-HEADLESS = 0.35  # of them: clothes, hair and hands, else never seen without a face and then taken for one
 
 
 class PictureBatch(NamedTuple):
@@ -87,7 +85,6 @@ class _Heads(NamedTuple):
     parameters: FaceParameters  # (H, ...)
     picture_cameras: Tensor  # (H, 3)
     owners: Tensor  # (H,) picture
-    headless: Tensor  # (H,) bool: only what is worn is drawn
     rank: Tensor  # (H,) place within the picture, from the left
 
 
@@ -134,19 +131,17 @@ class DataEngine:
     @torch.no_grad()
     def compose(self, generator: torch.Generator, close_up: Tensor, counts: Tensor) -> PictureBatch:
         """Pictures with given numbers of faces `(B,)`, as close-ups or whole photographs `(B,)`."""
-        kind = torch.rand(len(counts), generator=generator)
-        behind = (counts == 0) & (kind < SEEN_FROM_BEHIND)
-        headless = (counts == 0) & ~behind & (kind < SEEN_FROM_BEHIND + HEADLESS)
-        heads = self._sample_heads(generator, close_up, counts + (behind | headless).long(), behind, headless)
+        behind = (counts == 0) & chance(generator, SEEN_FROM_BEHIND, len(counts))
+        heads = self._sample_heads(generator, close_up, counts + behind.long(), behind)
         canvas = sample_backgrounds(generator, len(counts), self.side)
         drawn = _Drawn(canvas, torch.zeros(0, 68), torch.zeros(0))
         if len(heads.owners):
             drawn = self._draw_heads(generator, canvas, heads)
-        faces = ~(behind | headless)[heads.owners]
+        faces = ~behind[heads.owners]
         vector = parameters_to_vector(heads.parameters)[faces]
         unknown = float("nan")
         return PictureBatch(
-            pictures=blur_as_crops(generator, expose(generator, drawn.canvas), close_up),
+            pictures=expose(generator, drawn.canvas),
             close_up=close_up,
             counts=counts,
             picture_cameras=heads.picture_cameras[faces],
@@ -157,9 +152,7 @@ class DataEngine:
             glasses=drawn.glasses[faces],
         )
 
-    def _sample_heads(
-        self, generator: torch.Generator, close_up: Tensor, counts: Tensor, behind: Tensor, headless: Tensor
-    ) -> _Heads:
+    def _sample_heads(self, generator: torch.Generator, close_up: Tensor, counts: Tensor, behind: Tensor) -> _Heads:
         owners = torch.repeat_interleave(torch.arange(len(counts)), counts)
         near = sample_close_ups(generator, len(owners))
         far = sample_scenes(generator, counts)
@@ -173,8 +166,7 @@ class DataEngine:
         turn = torch.where(away, torch.pi + normal(generator, 0.4, len(owners)).clamp(-0.8, 0.8), 0.0)
         rotation = rotation_6d_to_matrix(parameters.rotation) @ rotation_about_axis(turn, 1)
         rank = torch.arange(len(owners)) - (counts.cumsum(0) - counts)[owners]
-        turned = parameters._replace(rotation=matrix_to_rotation_6d(rotation))
-        return _Heads(turned, cameras, owners, headless[owners], rank)
+        return _Heads(parameters._replace(rotation=matrix_to_rotation_6d(rotation)), cameras, owners, rank)
 
     def _draw_heads(self, generator: torch.Generator, canvas: Tensor, heads: _Heads) -> _Drawn:
         mesh = self.face_model(heads.parameters)
@@ -200,8 +192,7 @@ class DataEngine:
             layers = _Layers(generator, self.side, tuple(part[index] for part in local))
             picture = layers.draw(0.4, draw_hair_behind, picture, hair_colour[index])
             picture = layers.draw(1.0, draw_body, picture, skin_colour[index])
-            drawn_over = render.mask[index] * ~heads.headless[index, None, None, None]
-            picture = picture + drawn_over * (render.image[index] - picture)
+            picture = picture + render.mask[index] * (render.image[index] - picture)
             bare = bare.index_copy(0, index, _colours_at(picture, landmarks[index]))
             worn = chance(generator, GLASSES_SHARE, len(index)).nonzero()[:, 0]
             glasses_worn = glasses_worn.index_fill(0, index[worn], 1.0)

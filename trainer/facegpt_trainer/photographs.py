@@ -39,8 +39,6 @@ SCENE_SIDE = (-0.2, 1.0)  # log of a picture's side over the photograph's in it
 FACELESS_SIDE = (0.15, 0.6)
 CHIN_MARGIN = 0.15  # of the face, between the chin and a faceless piece
 PAD = 0.5
-DYED_SHARE = 0.6
-HEAD_REACH = 1.7  # from the middle of the landmarks, in their half extents, nothing is dyed: that is face and hair
 
 
 class PhotographFolder(NamedTuple):
@@ -111,7 +109,7 @@ def cut_photographs(
     """Pictures of the photographs at `index (B,)`: crops around the face, whole photographs, or what lies below it.
 
     A whole photograph may be a small part of its picture, as faces are in pictures of scenes: what is around it is
-    grey, a drawn background, or dyed clothes of others.
+    grey or a drawn background.
 
     Args:
         folder (`PhotographFolder`): the photographs; those at `index` must have boxes.
@@ -132,7 +130,9 @@ def cut_photographs(
     matrix = (
         torch.stack((cosine * flip, -sine, sine * flip, cosine), dim=-1).unflatten(-1, (2, 2)) * reach[:, None, None]
     )
-    around = _surroundings(folder, index, generator, side)
+    around = torch.where(
+        chance(generator, 0.5, faces, 1, 1, 1), sample_backgrounds(generator, faces, side), torch.tensor(PAD)
+    )
     originals = _sample(folder.pixels[index], folder.extents[index], around, matrix, middle)
     inverse = torch.linalg.inv(matrix)
     landmarks = (folder.landmarks[index] - middle[:, None]) @ inverse.mT + 0.5
@@ -143,25 +143,7 @@ def cut_photographs(
     # Nobody can tell that a picture of a scene holds another one.
     whole = cropped.new_tensor([focal, 0.5, 0.5])
     cameras = torch.where(close_up[:, None], cropped, whole)
-    elsewhere = _outside_of_faces(landmarks, side) if not close_up.all() else torch.zeros_like(originals[:, :1])
-    elsewhere = torch.where(faceless[:, None, None, None], 1.0, elsewhere * ~close_up[:, None, None, None])
-    pictures = _dye(generator, _recolour(generator, originals), elsewhere)
-    return PhotographCuts(pictures, originals, cameras, landmarks)
-
-
-def _surroundings(folder: PhotographFolder, index: Tensor, generator: torch.Generator, side: int) -> Tensor:
-    """What is seen where a photograph ends, `(B, 3, S, S)`."""
-    faces = len(index)
-    others = index[torch.randperm(faces, generator=generator)]
-    everywhere = torch.ones(faces, dtype=torch.bool)
-    reach, middle = _views(folder.boxes[others], ~everywhere, everywhere, generator)
-    grey = torch.full((faces, 3, side, side), PAD)
-    matrix = torch.eye(2) * reach[:, None, None]
-    clothes = _sample(folder.pixels[others], folder.extents[others], grey, matrix, middle)
-    clothes = _dye(generator, clothes, torch.ones(faces, 1, 1, 1))
-    kind = torch.rand(faces, 1, 1, 1, generator=generator)
-    drawn = sample_backgrounds(generator, faces, side)
-    return torch.where(kind < 0.35, grey, torch.where(kind < 0.65, drawn, clothes))
+    return PhotographCuts(_recolour(generator, originals), originals, cameras, landmarks)
 
 
 def _views(boxes: Tensor, close_up: Tensor, faceless: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -216,30 +198,6 @@ def _sample(pixels: Tensor, extents: Tensor, around: Tensor, matrix: Tensor, mid
     covered = F.avg_pool2d(inside.float().unflatten(1, (1, side, side)), 2)
     shown = F.avg_pool2d(fine * inside.unflatten(1, (1, side, side)), 2)
     return shown + (1 - covered) * around
-
-
-def _outside_of_faces(landmarks: Tensor, side: int) -> Tensor:
-    """1 away from the faces, falling to 0 on them, `(B, 1, S, S)`; 1 everywhere where landmarks are not known."""
-    low, high = landmarks.amin(1), landmarks.amax(1)
-    middle, half = (low + high) / 2, (high - low).clamp(min=1e-3) / 2
-    away = (pixel_grid(side)[None] - middle[..., None, None]) / half[..., None, None]
-    return (away.norm(dim=1, keepdim=True) - HEAD_REACH).clamp(0, 1).nan_to_num(1.0)
-
-
-def _dye(generator: torch.Generator, pictures: Tensor, where: Tensor) -> Tensor:
-    """Clothes and walls in other colours, those of skin among them: what is a face is not told by its colour.
-
-    Args:
-        pictures (`torch.Tensor` of shape `(B, 3, S, S)`): in [0, 1].
-        where (`torch.Tensor` of shape `(B, 1, S, S)`): how much to dye, in [0, 1].
-    """
-    faces = len(pictures)
-    grey = pictures.mean(1, keepdim=True)
-    kept = uniform(generator, 0.0, 1.0, faces, 1, 1, 1)
-    tint = (normal(generator, 0.4, faces, 3, 1, 1) + normal(generator, 0.3, faces, 1, 1, 1) + 0.1).exp()
-    dyed = ((grey + kept * (pictures - grey)) * tint).clamp(0, 1)
-    chosen = chance(generator, DYED_SHARE, faces, 1, 1, 1)
-    return pictures + where * chosen * (dyed - pictures)
 
 
 def _recolour(generator: torch.Generator, pictures: Tensor) -> Tensor:

@@ -25,9 +25,6 @@ from torch import Tensor
 
 from .face_sampler import chance, normal, uniform
 
-BLURRED_SHARE = 0.4  # of close-ups
-CROP_RESOLUTIONS = (0.28, 0.4, 0.55, 0.75)  # of a crop, over that of its picture
-
 
 def pixel_grid(side: int) -> Tensor:
     """Pixel centres `(2, S, S)`, x and y planes, in [0, 1]."""
@@ -221,18 +218,6 @@ def draw_occluders(generator: torch.Generator, picture: Tensor, frame: HeadFrame
     is_hand = chance(generator, 0.5, faces, 1, 1)
     colour = torch.where(is_hand[:, None], skin, _colours(generator, faces))
     return blend(picture, frame.cover(torch.where(is_hand, hand, thing)), colour)
-
-
-def blur_as_crops(generator: torch.Generator, pictures: Tensor, close_up: Tensor) -> Tensor:
-    """Some of the close-ups `(B,)` as crops of small faces show them: enlarged from fewer pixels."""
-    side = pictures.shape[-1]
-    kind = torch.rand(len(pictures), generator=generator)
-    for number, share in enumerate(CROP_RESOLUTIONS):
-        chosen = (close_up & (kind * len(CROP_RESOLUTIONS) / BLURRED_SHARE).long().eq(number)).nonzero()[:, 0]
-        coarse = F.interpolate(pictures[chosen], size=round(share * side), mode="bicubic", antialias=True)
-        blurred = F.interpolate(coarse, size=side, mode="bicubic").clamp(0, 1)
-        pictures = pictures.index_copy(0, chosen, blurred)
-    return pictures
 
 
 def expose(generator: torch.Generator, picture: Tensor) -> Tensor:
