@@ -23,7 +23,7 @@ result["text"], result["faces"].parameters
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ from transformers.image_utils import load_image
 
 from .dialogue import Answer, Dialogue, answer_dialogues, no_faces, user_message
 from .generation_facegpt import check_pictures
-from .processing_facegpt import RECONSTRUCT_ALL
+from .processing_facegpt import RECONSTRUCT_ALL, FaceGPTProcessor
 from .reconstruction import Reconstruction
 
 TASK = "face-chat"
@@ -85,7 +85,7 @@ class FaceChatPipeline(Pipeline):
         if image is None and text is None:
             raise ValueError("got neither an image nor a text; give one of them, or both")
         words = RECONSTRUCT_ALL if text is None else text
-        message = user_message(words, self.processor, image=image is not None)
+        message = user_message(words, cast(FaceGPTProcessor, self.processor), image=image is not None)
         seen = None if image is None else check_pictures([load_image(image)])[0]
         return {"question": Dialogue((message,), no_faces(self.model), seen)}
 
@@ -93,7 +93,7 @@ class FaceChatPipeline(Pipeline):
         questions = input_tensors["question"]
         alone = isinstance(questions, Dialogue)
         asked = [questions] if alone else questions
-        answers = answer_dialogues(self.model, self.processor, asked, **forward_parameters)
+        answers = answer_dialogues(self.model, cast(FaceGPTProcessor, self.processor), asked, **forward_parameters)
         return {"answer": answers[0] if alone else answers}
 
     def postprocess(self, model_outputs: dict[str, Any], **postprocess_parameters: Any) -> dict[str, Any]:
@@ -113,10 +113,10 @@ def _pair_up(images: Any, text: Any) -> Any:
         return (record for record in images)  # the base class knows generators alone
     if text is None and (isinstance(images, dict | Dataset) or (_is_list(images) and _all_records(images))):
         return images
-    listed = [column for column in (images, text) if _is_list(column)]
+    listed: list[Any] = [column for column in (images, text) if _is_list(column)]
     if not listed:
         return {"image": images, "text": text}
-    columns = [list(column) if _is_list(column) else [column] * len(listed[0]) for column in (images, text)]
+    columns = [list(cast(Any, column)) if _is_list(column) else [column] * len(listed[0]) for column in (images, text)]
     if len(columns[0]) != len(columns[1]):
         raise ValueError(
             f"got {len(columns[0])} images and {len(columns[1])} texts; give one text per image, or one for all"

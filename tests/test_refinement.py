@@ -13,6 +13,8 @@
 # limitations under the License.
 """Analysis by synthesis: faces move towards their photograph, not without a reason, and never to something worse."""
 
+from typing import cast
+
 import pytest
 import torch
 from PIL import Image
@@ -79,7 +81,8 @@ def test_a_face_moves_towards_its_photograph(
         parts = (
             landmarks_in_photo(facegpt.face_model, each.parameters, each.camera) for each in (reconstruction, truth)
         )
-        return float(torch.dist(*parts))
+        first, second = parts
+        return float(torch.dist(first, second))
 
     assert distance(found) < 0.5 * distance(guess)
     assert told == [1]
@@ -94,7 +97,7 @@ def test_the_surer_the_head_is_the_less_a_face_moves(
     guess: Reconstruction,
 ):
     def way(certainty: float) -> float:
-        deviation = FaceParameters(*(group / certainty for group in guess.standard_deviation))
+        deviation = FaceParameters(*(group / certainty for group in cast(FaceParameters, guess.standard_deviation)))
         given = guess._replace(standard_deviation=deviation)
         [found] = refinement.refine(facegpt, processor, [photograph], [given], steps=20)
         return float(torch.dist(parameters_to_vector(found.parameters), parameters_to_vector(given.parameters)))
@@ -147,6 +150,14 @@ def test_a_checkpoint_can_refine_what_it_finds(
     [expected] = refinement.refine(eager_facegpt, processor, [photograph], [found], steps=2)
     torch.testing.assert_close(fitted.parameters, expected.parameters)
     assert not torch.equal(fitted.parameters.light, found.parameters.light)
+
+
+def test_faces_that_nobody_is_sure_of_are_refused(
+    facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, truth: Reconstruction
+):
+    with pytest.raises(ValueError, match="without standard deviations"):
+        unknown = truth._replace(standard_deviation=None)
+        refinement.refine(facegpt, processor, [Image.new("RGB", SIZE)], [unknown], steps=1)
 
 
 @pytest.mark.parametrize(("count", "steps", "message"), [(2, 3, "1 reconstructions of 2 images"), (1, -1, "steps=-1")])

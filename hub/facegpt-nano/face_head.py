@@ -178,8 +178,9 @@ def _pose_deviation(
     pose = torch.cat((code.rotation, code.translation, code.log_focal), dim=-1)  # (N, 10)
     steps = torch.cat((raw.rotation, raw.translation, raw.log_focal), dim=-1).diag_embed()  # (N, 10, 10)
     steps = torch.cat((steps, -steps, torch.zeros_like(steps[:, :1])), dim=1)  # the last: the face itself
-    moved = (pose[:, None] + steps).flatten(0, 1).split([6, 3, 1], dim=-1)
-    rotation, translation, _ = _decode_pose(*moved, picture_cameras.repeat_interleave(steps.shape[1], dim=0))
+    turned, placed, zoomed = (pose[:, None] + steps).flatten(0, 1).split([6, 3, 1], dim=-1)
+    cameras = picture_cameras.repeat_interleave(steps.shape[1], dim=0)
+    rotation, translation, _ = _decode_pose(turned, placed, zoomed, cameras)
     found = torch.cat((rotation, translation), dim=-1).unflatten(0, steps.shape[:2])  # (N, 21, 9)
     spread = ((found[:, :-1] - found[:, -1:]).square().sum(1) / 2).sqrt()
     return spread[:, :6], spread[:, 6:]

@@ -20,13 +20,14 @@ does not show stays as the head said, and the surer the head is, the less it mov
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from .camera import Camera
+from .configuration_facegpt import MorphableModelConfig
 from .face_head import decode, encode, parameter_standard_deviation
 from .face_parameters import FaceParameters, concatenate_faces, parameters_to_vector, select_faces
 from .losses import masked_photometric_loss
@@ -74,7 +75,8 @@ def refine(
         `list[Reconstruction]`: with new parameters; probabilities and standard deviations stay.
 
     Raises:
-        ValueError: if there are not as many reconstructions as images, or `steps` is negative.
+        ValueError: if there are not as many reconstructions as images, `steps` is negative, or faces come without
+            standard deviations.
     """
     if len(images) != len(reconstructions):
         raise ValueError(f"got {len(reconstructions)} reconstructions of {len(images)} images; give one per image")
@@ -106,7 +108,7 @@ def _cut(
         boxes = face_boxes(points).cpu()
         frames += [processor.frame_face(image, box, focal) for box, focal in zip(boxes, focals, strict=True)]
     parameters = concatenate_faces([reconstruction.parameters for reconstruction in found])
-    deviation = concatenate_faces([reconstruction.standard_deviation for reconstruction in found])
+    deviation = concatenate_faces([_known_deviation(reconstruction) for reconstruction in found])
     for start in range(0, len(frames), batch_size):
         chosen = slice(start, start + batch_size)
         yield _Crops(
@@ -117,13 +119,20 @@ def _cut(
         )
 
 
+def _known_deviation(reconstruction: Reconstruction) -> FaceParameters:
+    if reconstruction.standard_deviation is None:
+        raise ValueError(
+            "got faces without standard deviations, as those made from words are; give what reconstruct found"
+        )
+    return reconstruction.standard_deviation
+
+
 @torch.enable_grad()
 def _fit(face_model: MorphableModel, crops: _Crops, steps: int) -> FaceParameters:
     """Adam on steps in units of the head's standard deviation, where the prior is round; the best step is kept."""
     config = face_model.config
     start = encode(crops.parameters, crops.cameras, config).detach()
-    unit = parameter_standard_deviation(torch.zeros_like(start), crops.parameters, crops.cameras, config)
-    deviation = parameters_to_vector(crops.standard_deviation) / parameters_to_vector(unit)
+    deviation = _deviation_of_code(crops, config)
     step = torch.zeros_like(start, requires_grad=True)
     optimizer = torch.optim.Adam([step], lr=LEARNING_RATE)
     best = start.new_full((len(start),), torch.inf)
@@ -146,6 +155,22 @@ def _fit(face_model: MorphableModel, crops: _Crops, steps: int) -> FaceParameter
     return FaceParameters(*(torch.where(moved, new, old).detach() for new, old in pairs))
 
 
+def _deviation_of_code(crops: _Crops, config: MorphableModelConfig) -> Tensor:
+    """Standard deviations `(N, P)` of the codes, from those of the parameters."""
+    like = parameters_to_vector(crops.parameters)
+    unit = parameter_standard_deviation(torch.zeros_like(like), crops.parameters, crops.cameras, config)
+    groups = FaceParameters(*(known / one for known, one in zip(crops.standard_deviation, unit, strict=True)))
+    # Numbers of a pose are no multiples of single numbers of its code: there, one ratio for all of a group.
+    pose = {
+        name: (
+            getattr(crops.standard_deviation, name).norm(dim=-1, keepdim=True)
+            / getattr(unit, name).norm(dim=-1, keepdim=True)
+        ).expand_as(getattr(unit, name))
+        for name in ("rotation", "translation")
+    }
+    return parameters_to_vector(groups._replace(**pose))
+
+
 def _photometric_error(face_model: MorphableModel, parameters: FaceParameters, crops: _Crops) -> Tensor:
     """Mean colour difference `(N,)` over the skin that is seen, outliers trusted less."""
     side = crops.pictures.shape[-1]
@@ -154,4 +179,4 @@ def _photometric_error(face_model: MorphableModel, parameters: FaceParameters, c
     region = face_model.region("face")[None, :, None]
     drawn = Mesh(mesh.vertices, mesh.albedo, mesh.triangles)
     render = render_mesh(drawn, parameters, camera, (side, side), attributes=region)
-    return masked_photometric_loss(render.image, crops.pictures, render.mask * render.attributes)
+    return masked_photometric_loss(render.image, crops.pictures, render.mask * cast(Tensor, render.attributes))

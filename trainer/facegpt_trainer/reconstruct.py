@@ -232,7 +232,8 @@ def _run(given: argparse.Namespace) -> int:
         _keep_settings(given.output, {name: getattr(given, name) for name in kept} | {"shards": stream.shards})
     if state.is_main_process and state.num_processes > stream.shards:
         print(f"{stream.shards} shards keep only as many of {state.num_processes} processes busy", file=sys.stderr)
-    model = FaceGPTForConditionalGeneration.from_pretrained(given.model).eval().to(state.device)
+    model = FaceGPTForConditionalGeneration.from_pretrained(given.model).eval()
+    model.to(state.device)  # pyright: ignore[reportArgumentType]
     done = reconstruct_stream(
         model,
         FaceGPTProcessor.from_pretrained(given.model),

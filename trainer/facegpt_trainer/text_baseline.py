@@ -21,7 +21,7 @@ import argparse
 import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -149,7 +149,7 @@ def build_baseline(config: FaceGPTConfig) -> TextBaseline:
 
 def train_baseline(config: TextBaselineTrainingConfig) -> Path:
     """Train by a recipe; the output directory holds weights and tokenizer."""
-    facegpt = AutoConfig.from_pretrained(config.model)
+    facegpt = cast(FaceGPTConfig, AutoConfig.from_pretrained(config.model))
     tokenizer = AutoTokenizer.from_pretrained(config.model)
     torch.manual_seed(config.seed)
     grammar = TextGrammar(FaceMeasurer(_face_model(config.model)), config.data_seed or 0)
