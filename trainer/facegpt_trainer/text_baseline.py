@@ -28,7 +28,6 @@ import yaml
 from datasets import Dataset
 from torch import Tensor
 from transformers import (
-    AutoConfig,
     AutoTokenizer,
     BertConfig,
     BertModel,
@@ -149,7 +148,7 @@ def build_baseline(config: FaceGPTConfig) -> TextBaseline:
 
 def train_baseline(config: TextBaselineTrainingConfig) -> Path:
     """Train by a recipe; the output directory holds weights and tokenizer."""
-    facegpt = AutoConfig.from_pretrained(config.model)
+    facegpt = FaceGPTConfig.from_pretrained(config.model)
     tokenizer = AutoTokenizer.from_pretrained(config.model)
     torch.manual_seed(config.seed)
     grammar = TextGrammar(FaceMeasurer(_face_model(config.model)), config.data_seed or 0)
