@@ -159,7 +159,7 @@ def test_more_and_less_of_an_edit_start_from_the_face_before_it(grammar: TextGra
         second_request = asked[1 - len(dialogue.edits)] if len(dialogue.edits) > 1 else ""
         if not second_request.startswith(("More", "Less", "Not so")) or "light" in second_request:
             continue
-        first, second = list(dialogue.edits)[:2]
+        first, second, *_ = [*dialogue.edits]
         assert second is not None and first is not None and second.name == first.name
         start = face(dialogue, dialogue.references[-len(dialogue.edits)], measurer)
         wanted = parameters_to_vector(apply_edit(grammar.shapes, start, second))

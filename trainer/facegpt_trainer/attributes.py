@@ -18,17 +18,25 @@ What an adjective means is what `FaceMeasurer` measures, for texts, edits and ju
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from modeling_facegpt.camera import Camera
 from modeling_facegpt.face_head import HEAD_SIZE
-from modeling_facegpt.face_measurements import FaceMeasurer, measure_pose
+from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import FaceParameters
 from modeling_facegpt.facial_expressions import ACTIONS, CALM, EMOTIONS
-from modeling_facegpt.rotations import matrix_to_rotation_6d, viewing_rotation, yaw_pitch_roll_to_matrix
+from modeling_facegpt.rotations import (
+    matrix_to_rotation_6d,
+    matrix_to_yaw_pitch_roll,
+    rotation_6d_to_matrix,
+    viewing_rotation,
+    yaw_pitch_roll_to_matrix,
+)
 from modeling_facegpt.shading import spherical_harmonics
 
 from .face_sampler import normal, sample_light, uniform
@@ -91,6 +99,8 @@ class ShapeSpace:
         self.names = measurer.names
         steps = [self._edit_direction(name) for name in self.names]
         self.edit_steps = torch.stack(steps)  # (A, K) what raises each measure by one standard deviation
+        self._slopes = measurer.slopes.numpy()
+        self._products = self._slopes @ self._slopes.T + 1e-4 * np.eye(len(self.names), dtype=np.float32)
         unit = torch.nn.functional.normalize(measurer.slopes, dim=-1)
         self._likeness = (unit @ unit.T).abs().tolist()
 
@@ -119,10 +129,12 @@ class ShapeSpace:
         For coefficients ~ N(0, 1) this is a draw from the people who are so: what the measures do not say stays as it
         was drawn.
         """
-        rows = self.measurer.slopes[[self.names.index(name) for name in wanted]]  # (A, K)
-        missing = identity.new_tensor([list(wanted.values())]) - identity @ rows.T  # (1, A)
-        products = rows @ rows.T + 1e-4 * torch.eye(len(rows))
-        return identity + torch.linalg.solve(products, missing.T).T @ rows
+        index = [self.names.index(name) for name in wanted]
+        rows = self._slopes[index]  # (A, K)
+        # NumPy calls cost a tenth of PyTorch's, and there are thousands of them a second.
+        missing = np.array(list(wanted.values()), dtype=np.float32) - rows @ identity[0].numpy()  # (A,)
+        products = self._products[np.ix_(index, index)]
+        return identity + torch.from_numpy(np.linalg.solve(products, missing) @ rows)
 
     def change(self, face: FaceParameters, measure: str, steps: float) -> FaceParameters:
         """Another shape of one part: `steps` standard deviations more of a measure, other groups untouched."""
@@ -178,22 +190,17 @@ def act(face: FaceParameters, measurer: FaceMeasurer, action: str, strength: flo
 
 def turn(face: FaceParameters, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> FaceParameters:
     """The head turned by degrees as seen from the camera, within what necks do."""
-    pose = measure_pose(face)
-    angles = [
-        torch.deg2rad((angle + by).clamp(-LARGEST_TURN, LARGEST_TURN))
-        for angle, by in zip(pose, (yaw, pitch, roll), strict=True)
-    ]
-    return _with_pose(face, angles)
+    viewing = viewing_rotation(face.translation)
+    seen = matrix_to_yaw_pitch_roll(viewing.mT @ rotation_6d_to_matrix(face.rotation))
+    turned = torch.stack(seen) + torch.deg2rad(torch.tensor([[yaw], [pitch], [roll]]))  # (3, N)
+    limit = math.radians(LARGEST_TURN)
+    matrix = viewing @ yaw_pitch_roll_to_matrix(*turned.clamp(-limit, limit))
+    return face._replace(rotation=matrix_to_rotation_6d(matrix))
 
 
 def face_camera(face: FaceParameters) -> FaceParameters:
     """The head turned towards the camera."""
-    return _with_pose(face, [torch.zeros(len(face.rotation))] * 3)
-
-
-def _with_pose(face: FaceParameters, angles: list[Tensor]) -> FaceParameters:
-    matrix = viewing_rotation(face.translation) @ yaw_pitch_roll_to_matrix(*angles)
-    return face._replace(rotation=matrix_to_rotation_6d(matrix))
+    return face._replace(rotation=matrix_to_rotation_6d(viewing_rotation(face.translation)))
 
 
 def look(face: FaceParameters, yaw: float, pitch: float) -> FaceParameters:
@@ -204,14 +211,18 @@ def look(face: FaceParameters, yaw: float, pitch: float) -> FaceParameters:
 
 def light_from(face: FaceParameters, side: str, strength: float = 1.0) -> FaceParameters:
     """One lamp on a side of the picture, as much light from everywhere as before."""
-    everywhere = face.light[:, :3]  # (1, 3)
-    direction = torch.nn.functional.normalize(torch.tensor(LIGHTS[side]), dim=0)
-    bands = spherical_harmonics(direction[None])[0]  # (9,)
-    # The lamp's first band is left out: how bright the face is stays.
-    bands = strength * SIDE_LIGHT * bands / bands[1:4].norm()
-    bands = bands * torch.tensor([0.0] + [1.0] * 3 + [0.5] * 5)
-    light = bands[:, None] * everywhere[:, None, :] + torch.nn.functional.pad(everywhere[:, None, :], (0, 0, 0, 8))
+    everywhere = face.light[:, :3]  # (N, 3)
+    light = (strength * SIDE_LIGHT * _lamp(side))[:, None] * everywhere[:, None]  # (N, 9, 3)
+    light[:, 0] = everywhere
     return face._replace(light=light.flatten(1))
+
+
+@cache
+def _lamp(side: str) -> Tensor:
+    """Harmonics `(9,)` of a lamp; without the first one, because how bright the face is stays."""
+    direction = torch.nn.functional.normalize(torch.tensor(LIGHTS[side]), dim=0)
+    bands = spherical_harmonics(direction[None])[0]
+    return bands / bands[1:4].norm() * torch.tensor([0.0] + [1.0] * 3 + [0.5] * 5)
 
 
 def brighten(face: FaceParameters, factor: float) -> FaceParameters:

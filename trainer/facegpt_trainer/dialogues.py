@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from modeling_facegpt.face_parameters import FaceParameters, parameters_to_vector, select_faces
+from modeling_facegpt.face_parameters import FaceParameters, parameters_to_vector
 from modeling_facegpt.processing_facegpt import FACE_TOKEN
 
 from .attributes import ShapeSpace, sample_portraits
@@ -96,7 +96,7 @@ class Source:
         self.random = random.Random(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.portraits = portraits
-        self.used = portraits
+        self.people: list[tuple[FaceParameters, Tensor]] = []
         self.witnessed: list[tuple[FaceParameters, Any]] = []  # people who were measured already
 
     def choose(self, items: Sequence[Item]) -> Item:
@@ -116,20 +116,16 @@ class Source:
 
     def portrait(self) -> FaceParameters:
         """The next random person `(1, ...)`, calm and looking at the camera."""
-        return select_faces(self._people(), slice(self.used - 1, self.used))
+        return self.scored_portrait()[0]
 
     def scored_portrait(self) -> tuple[FaceParameters, Tensor]:
         """The next random person and the standard scores `(A,)` of the shape."""
-        face = self.portrait()
-        return face, self.scores[self.used - 1]
-
-    def _people(self) -> FaceParameters:
-        if self.used == self.portraits:
-            self.pool = sample_portraits(self.generator, self.measurer, self.portraits)
-            self.scores = self.measurer.identity_scores(self.pool.identity)
-            self.used = 0
-        self.used += 1
-        return self.pool
+        if not self.people:
+            drawn = sample_portraits(self.generator, self.measurer, self.portraits)
+            scores = self.measurer.identity_scores(drawn.identity)
+            groups = zip(*(group.split(1) for group in drawn), strict=True)
+            self.people.extend(zip((FaceParameters(*face) for face in groups), scores, strict=True))
+        return self.people.pop()
 
     def may_join(self, properties: Sequence[str]) -> bool:
         """Whether the split may ask for these properties of a face together."""

@@ -21,14 +21,13 @@ import argparse
 import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import yaml
 from datasets import Dataset
 from torch import Tensor
 from transformers import (
-    AutoConfig,
     AutoTokenizer,
     BertConfig,
     BertModel,
@@ -149,7 +148,7 @@ def build_baseline(config: FaceGPTConfig) -> TextBaseline:
 
 def train_baseline(config: TextBaselineTrainingConfig) -> Path:
     """Train by a recipe; the output directory holds weights and tokenizer."""
-    facegpt = cast(FaceGPTConfig, AutoConfig.from_pretrained(config.model))
+    facegpt = FaceGPTConfig.from_pretrained(config.model)
     tokenizer = AutoTokenizer.from_pretrained(config.model)
     torch.manual_seed(config.seed)
     grammar = TextGrammar(FaceMeasurer(_face_model(config.model)), config.data_seed or 0)

@@ -80,7 +80,7 @@ class TextGrammar:
             dialogues (`int`): how many.
             kinds (`tuple`, *optional*): keys of `TEXT_DIALOGUES`; default all, by their shares.
         """
-        source = Source(self.shapes, self._seed(number), self.split, portraits=2 * dialogues)
+        source = Source(self.shapes, self._seed(number), self.split, portraits=max(16, 3 * dialogues // 4))
         names = kinds or tuple(TEXT_SHARES)
         weights = [TEXT_SHARES[name] for name in names]
         chosen = source.random.choices(names, weights, k=dialogues)
