@@ -28,6 +28,7 @@ import yaml
 from datasets import Dataset
 from torch import Tensor
 from transformers import (
+    AutoConfig,
     AutoTokenizer,
     BertConfig,
     BertModel,
@@ -166,6 +167,10 @@ def train_baseline(config: TextBaselineTrainingConfig) -> Path:
 
 def _face_model(checkpoint: str) -> MorphableModel:
     return FaceGPTForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).face_model.eval()
+
+
+# A tokenizer beside the weights is loaded by the type that config.json names.
+AutoConfig.register(TextBaselineConfig.model_type, TextBaselineConfig)
 
 
 def load_baseline(directory: str | Path) -> MakeFaces:
