@@ -41,6 +41,12 @@ Say what you like, or one of these:
   /quit         leave"""
 
 
+UNTRAINED = (
+    "{} was not trained on dialogue: ask it to reconstruct the faces of a photograph; what it says to anything else "
+    "means nothing"
+)
+
+
 class _LeaveError(Exception):
     """The person has had enough."""
 
@@ -90,6 +96,8 @@ def chat(
         seed=seed,
     )
     terminal = ChatTerminal(checkpoint, session, output, photograph)
+    if checkpoint.model.config.dialogue_hidden_size is None:
+        typer.echo(f"facegpt: {UNTRAINED.format(checkpoint.name)}", err=True)
     if message:
         refused = [words for words in message if not terminal.turn(words)]
         raise typer.Exit(1 if refused else 0)
