@@ -61,6 +61,7 @@ check: .venv/test-installed ## style, types, who may import whom, structure of t
 train: .venv/test-installed ## train facegpt-nano from nothing, by its recipes in order, into runs/
 	$(BIN)/facegpt train --config $(RECIPES)/nano_renders.yaml
 	$(BIN)/facegpt train --config $(RECIPES)/nano_photographs.yaml
+	$(BIN)/facegpt train --config $(RECIPES)/nano_polish.yaml
 
 evaluate: .venv/test-installed ## print the figures that the README names (DATA: folder of the evaluation data)
 	$(BIN)/facegpt evaluate morphable-model --data $(DATA)/morphable_models/ict_facekit/ict_facekit_light.npz

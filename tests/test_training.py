@@ -163,7 +163,7 @@ def test_a_missing_recipe_is_refused(tmp_path: Path, capsys):
     assert "none.yaml" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["nano_renders", "nano_photographs", "nano_chat", "render_only"])
+@pytest.mark.parametrize("name", ["nano_renders", "nano_photographs", "nano_polish", "nano_chat", "render_only"])
 def test_our_recipes_can_be_read(name: str):
     folder = Path(__file__).parents[1] / "trainer" / "facegpt_trainer" / "recipes"
     config = read_recipe(folder / f"{name}.yaml")
