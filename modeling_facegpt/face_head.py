@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from .configuration_facegpt import FaceGPTConfig, MorphableModelConfig
 from .face_parameters import FaceParameters, parameter_sizes, parameters_to_vector, vector_to_parameters
-from .rotations import matrix_to_rotation_6d, rotation_6d_to_matrix, rotation_between
+from .rotations import matrix_to_rotation_6d, rotation_6d_to_matrix, viewing_rotation
 
 HEAD_SIZE = 0.2  # metres; a face of this size as seen in the picture is the unit of apparent size
 TYPICAL_APPARENT_SIZE = 0.5  # of the picture's side
@@ -116,7 +116,7 @@ def encode(parameters: FaceParameters, picture_cameras: Tensor, config: Morphabl
     position = picture_cameras[:, 1:] + focal * parameters.translation[:, :2] / depth
     log_size = (focal * HEAD_SIZE / depth / TYPICAL_APPARENT_SIZE).log()
     rotation = rotation_6d_to_matrix(parameters.rotation)
-    allocentric = matrix_to_rotation_6d(_viewing_rotation(parameters.translation).transpose(-1, -2) @ rotation)
+    allocentric = matrix_to_rotation_6d(viewing_rotation(parameters.translation).transpose(-1, -2) @ rotation)
     raw = FaceParameters(
         identity=parameters.identity,
         albedo=parameters.albedo,
@@ -193,7 +193,7 @@ def _decode_pose(
     log_focal = (LOG_FOCAL_SCALE * log_focal).clamp(-1.0, 1.0)
     translation = _place(translation, picture_cameras, log_focal)
     matrix = rotation_6d_to_matrix(ROTATION_SCALE * rotation + _identity_rotation(rotation))
-    return matrix_to_rotation_6d(_viewing_rotation(translation) @ matrix), translation, log_focal
+    return matrix_to_rotation_6d(viewing_rotation(translation) @ matrix), translation, log_focal
 
 
 def _place(raw: Tensor, picture_cameras: Tensor, log_focal: Tensor) -> Tensor:
@@ -204,14 +204,6 @@ def _place(raw: Tensor, picture_cameras: Tensor, log_focal: Tensor) -> Tensor:
     depth = focal * HEAD_SIZE / (TYPICAL_APPARENT_SIZE * log_size.exp())
     position = 0.5 + POSITION_SCALE * raw[:, :2]
     return torch.cat(((position - picture_cameras[:, 1:]) * depth / focal, depth), dim=-1)
-
-
-def _viewing_rotation(translation: Tensor) -> Tensor:
-    """The rotation `(N, 3, 3)` that turns the viewer's axis to the ray from the face to the camera."""
-    flip = translation.new_tensor([-1.0, 1.0, 1.0])
-    towards_camera = torch.nn.functional.normalize(translation * flip, dim=-1)
-    axis = translation.new_tensor([0.0, 0.0, 1.0]).expand_as(towards_camera)
-    return rotation_between(axis, towards_camera)
 
 
 def _clamp_to_range(expression: Tensor) -> Tensor:
