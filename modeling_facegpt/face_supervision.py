@@ -85,7 +85,7 @@ def face_loss_terms(
     cameras = Camera(targets.picture_cameras[:, 0], targets.picture_cameras[:, 1:])
     mesh = face_model(parameters)
     terms = {"prior_" + name: group for name, group in _by_group(prior_loss(code), face_model).items()}
-    terms["light_colour"] = light_colour_loss(parameters.light).mean()
+    terms["light_colour"] = _mean(light_colour_loss(parameters.light))
     if targets.parameters is not None:
         terms |= _label_terms(face_model, code, log_variance, parameters, mesh, targets, cameras)
     if targets.landmarks is not None:
