@@ -18,7 +18,7 @@ import pytest
 import torch
 from facegpt_trainer.collator import FaceCollator
 from facegpt_trainer.data_engine import DataEngine
-from facegpt_trainer.dialogue_collator import DialogueCollator, answer_mask, split_rows
+from facegpt_trainer.dialogue_collator import DialogueCollator, answer_mask
 from facegpt_trainer.dialogues import FRESH, Dialogue, Source
 from facegpt_trainer.face_questions import tell_truths
 from facegpt_trainer.face_references import Seen, references_to, several_or_none
@@ -30,7 +30,7 @@ from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import select_faces, vector_to_parameters
 
-SHARES = {"looks": 0.2, "pictures": 0.3, "texts": 0.4, "shapes": 0.1}
+SHARES = {"looks": 0.2, "pictures": 0.3, "requests": 0.2, "faces": 0.2, "shapes": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -156,32 +156,41 @@ def test_labels_are_all_answers_of_all_turns_and_nothing_else(collator: Dialogue
         assert processor.tokenizer.decode(inputs["input_ids"][row][mask[row]]) == answers
 
 
-def test_batches_hold_every_kind(collator: DialogueCollator, processor: FaceGPTProcessor):
-    batch = collator([{"picture": number} for number in range(20)])
+def _batch(collator: DialogueCollator, kind: str, rows: int = 16) -> dict[str, torch.Tensor]:
+    number = next(number for number in range(0, 4096, rows) if collator.kind_of(number) == kind)
+    return collator([{"picture": number + row} for row in range(rows)])
+
+
+@pytest.mark.parametrize("kind", SHARES)
+def test_a_batch_is_of_one_kind(collator: DialogueCollator, processor: FaceGPTProcessor, kind: str):
+    batch = _batch(collator, kind)
     faces = (batch["labels"] == processor.face_token_id).sum()
     assert len(batch["face_targets"]) == len(batch["face_references"]) == len(batch["picture_cameras"]) == faces
+    assert len(batch["typical_faces"]) == faces
     assert len(batch["given_faces"]) == (batch["input_ids"] == processor.face_token_id).sum()
-    assert 0 < len(batch["pixel_values"]) < 20
-    assert batch["given_faces"].isnan().any() and not batch["given_faces"].isnan().all()
-    assert (batch["face_references"] >= 0).any() and (batch["face_references"] == FRESH).any()
+    assert ("pixel_values" in batch) == (kind in ("looks", "pictures", "shapes"))
+    assert (batch["typical_faces"].isfinite().any()) == (kind in ("requests", "faces"))
+    if kind == "faces":
+        assert batch["given_faces"].isnan().any() and not batch["given_faces"].isnan().all()
+        assert (batch["face_references"] >= 0).any() and (batch["face_references"] == FRESH).any()
 
 
-def test_a_batch_gives_every_part_of_the_model_a_gradient(
+def test_kinds_come_by_their_shares(collator: DialogueCollator):
+    counts = Counter(collator.kind_of(48 * number) for number in range(2000))
+    for kind, share in SHARES.items():
+        assert counts[kind] / 2000 == pytest.approx(share, abs=0.04)
+
+
+def test_batches_give_every_part_of_the_model_a_gradient(
     dialogue_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
 ):
     model = dialogue_facegpt
     model.config.loss_weights = LOSS_WEIGHTS
     looks = FaceCollator(processor, DataEngine(copy.deepcopy(model.face_model), processor.render_size, seed=0))
     collator = DialogueCollator(looks, FaceMeasurer(looks.engine.face_model), SHARES)
-    output = model(**collator([{"picture": number} for number in range(24)]))
-    assert {"text", "reference", "edit_gates", "edit_change", "flow", "code_identity"} <= set(output.loss_terms)
-    assert all(term.isfinite() for term in output.loss_terms.values())
-    output.loss.backward()
+    for kind in SHARES:
+        output = model(**_batch(collator, kind, 12))
+        assert all(term.isfinite() for term in output.loss_terms.values())
+        output.loss.backward()
     for part in (model.face_head, model.face_encoder, model.reference_pointer, model.edit_head, model.flow_head):
         assert any(weight.grad.abs().sum() > 0 for weight in part.parameters())
-
-
-def test_rows_are_split_by_their_shares():
-    assert split_rows(16, SHARES) == {"looks": 3, "pictures": 5, "texts": 6, "shapes": 2}
-    assert sum(split_rows(7, SHARES).values()) == 7
-    assert split_rows(5, {"texts": 1.0}) == {"texts": 5}

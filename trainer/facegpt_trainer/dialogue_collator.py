@@ -16,6 +16,7 @@
 As for `FaceCollator`, the data set of a run is the numbers 0, 1, 2 …; what they show follows from the seed alone.
 """
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -31,10 +32,12 @@ from .data_engine import PictureBatch
 from .dialogues import Dialogue
 from .picture_dialogues import PictureGrammar
 from .shape_pictures import ShapeGrammar
-from .text_dialogues import TextGrammar
-from .training_config import DIALOGUE_KINDS
+from .text_dialogues import TEXT_DIALOGUES, TextGrammar
 
 LANDMARKS = 468
+# Dialogues without pictures, by length: those of one short question, and those that go on about faces.
+SHORT = ("explicit", "speculative", "unknown word", "declined", "no face yet", "small talk")
+TEXT_KINDS = {"requests": SHORT, "faces": tuple(kind for kind in TEXT_DIALOGUES if kind not in SHORT)}
 
 
 class Rows(NamedTuple):
@@ -48,12 +51,14 @@ class Rows(NamedTuple):
 
 
 class DialogueCollator:
-    """Lays out mixed batches for a model that reads and makes faces.
+    """Lays out batches for a model that reads and makes faces.
+
+    All rows of a batch are of one kind: they would be padded to the longest of all kinds else.
 
     Args:
         looks (`FaceCollator`): draws renders and cuts photographs, and asks for their faces.
         measurer (`FaceMeasurer`): of the same 3DMM.
-        shares (`Mapping[str, float]`): of the rows of a batch, for some of `DIALOGUE_KINDS`.
+        shares (`Mapping[str, float]`): of the batches, for some of `DIALOGUE_KINDS`.
         split (`str`): of the grammars.
     """
 
@@ -74,19 +79,22 @@ class DialogueCollator:
         """Model inputs for rows of `{"picture": number}`."""
         torch.set_num_threads(1)  # dialogues are drawn beside the model, not instead of it
         number = int(examples[0]["picture"])
-        counts = dict.fromkeys(DIALOGUE_KINDS, 0) | split_rows(len(examples), self.shares)
-        parts = []
-        if counts["looks"]:
-            parts.append(self._looks(number, counts["looks"]))
-        if counts["pictures"]:
-            batch, dialogues = self.pictures.batch(number, counts["pictures"])
-            parts.append(picture_rows(batch, dialogues))
-        if counts["texts"]:
-            parts.append(faceless_rows(self.texts.batch(number, counts["texts"]), self.looks.engine.side))
-        if counts["shapes"]:
-            pictures, dialogues = self.shapes.batch(number, counts["shapes"])
-            parts.append(faceless_rows(dialogues, self.looks.engine.side)._replace(pictures=pictures))
-        return lay_out(self.processor, join_rows(parts))
+        return lay_out(self.processor, self._draw(self.kind_of(number), number, len(examples)))
+
+    def kind_of(self, number: int) -> str:
+        """Of which kind the batch is that begins with row `number`."""
+        chance = random.Random(f"kind {self.looks.engine.seed} {number}")
+        return chance.choices(list(self.shares), list(self.shares.values()))[0]
+
+    def _draw(self, kind: str, number: int, rows: int) -> Rows:
+        if kind == "looks":
+            return self._looks(number, rows)
+        if kind == "pictures":
+            return picture_rows(*self.pictures.batch(number, rows))
+        if kind == "shapes":
+            pictures, dialogues = self.shapes.batch(number, rows)
+            return faceless_rows(dialogues, self.looks.engine.side)._replace(pictures=pictures)
+        return faceless_rows(self.texts.batch(number, rows, TEXT_KINDS[kind]), self.looks.engine.side)
 
     def _looks(self, number: int, count: int) -> Rows:
         batch = self.looks.draw(number, count)
@@ -95,18 +103,6 @@ class DialogueCollator:
             self.looks.look(bool(close), targets) for close, targets in zip(batch.close_up, faces, strict=True)
         ]
         return Rows(dialogues, batch.pictures, batch.picture_cameras, batch.face_landmarks, batch.face_images)
-
-
-def split_rows(rows: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """How many of a batch's rows are of each kind: all of them together, each within one of its share."""
-    total = sum(shares.values())
-    counts, start, reached = {}, 0, 0.0
-    for name, share in shares.items():
-        reached += share
-        end = round(rows * reached / total)
-        counts[name] = end - start
-        start = end
-    return counts
 
 
 def picture_rows(batch: PictureBatch, dialogues: list[Dialogue]) -> Rows:
@@ -129,12 +125,6 @@ def faceless_rows(dialogues: list[Dialogue], side: int) -> Rows:
 def _unknown(faces: int, side: int) -> tuple[Tensor, Tensor]:
     """Landmarks and images of faces of which neither is known."""
     return torch.full((faces, LANDMARKS, 2), torch.nan), torch.full((faces, 3, side, side), torch.nan)
-
-
-def join_rows(parts: Sequence[Rows]) -> Rows:
-    """Several parts of a batch as one."""
-    dialogues = [dialogue for part in parts for dialogue in part.dialogues]
-    return Rows(dialogues, *(torch.cat(columns) for columns in zip(*(part[1:] for part in parts), strict=True)))
 
 
 def lay_out(processor: FaceGPTProcessor, rows: Rows) -> dict[str, Tensor]:

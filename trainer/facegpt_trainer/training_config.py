@@ -48,7 +48,7 @@ LOSS_WEIGHTS = {
 }
 
 
-DIALOGUE_KINDS = ("looks", "pictures", "texts", "shapes")
+DIALOGUE_KINDS = ("looks", "pictures", "shapes", "requests", "faces")
 
 
 @dataclass
@@ -84,8 +84,9 @@ class FaceGPTTrainingConfig(SFTConfig):
     dialogue_shares: dict[str, float] = field(
         default_factory=dict,
         metadata={
-            "help": "Shares of each batch's rows: `looks` (pictures and photographs whose faces are asked for), "
-            "`pictures`, `texts` and `shapes` (dialogues). Empty: looks alone."
+            "help": "Shares of the batches: `looks` (pictures and photographs whose faces are asked for), and "
+            "dialogues: `pictures`, `shapes` (no faces), `requests` (in words), `faces` (given and edited). "
+            "Empty: looks alone."
         },
     )
     dialogue_hidden_size: int | None = field(
