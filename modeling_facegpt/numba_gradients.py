@@ -13,10 +13,10 @@
 # limitations under the License.
 """What planes pass back to the points and attributes of triangles, one triangle after another, for Numba on the CPU.
 
-Over the screen a plane's value is p = n / s, where s sums e / z over a triangle's corners, e being the signed areas that
-a pixel makes with the edges, and n sums the same times the corners' values; s and n are linear. A corner that moves
-takes its share e / E of the surface along, E being the triangle's signed area. So with barycentrics b, gradients g of
-the planes, and q = sum of g p, a pixel passes z b (q ds - sum of g dn) / E back to the place of each corner, and
+Over the screen a plane's value is p = n / s, where s sums e / z over a triangle's corners, e being the signed areas
+that a pixel makes with the edges, and n sums the same times the corners' values; s and n are linear. A corner that
+moves takes its share e / E of the surface along, E being the triangle's signed area. So with barycentrics b, gradients
+g of the planes, and q = sum of g p, a pixel passes z b (q ds - sum of g dn) / E back to the place of each corner, and
 b (q - sum of g times the corner's values) / z to its depth. Only b g and b q change between the pixels of a triangle:
 their sums are all that is taken from pixels. Values count from those of the first corner, so that nothing cancels.
 """
@@ -25,7 +25,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
@@ -94,7 +93,7 @@ def _pass_back(first, end, cut, step, mesh, index, barycentrics, grad_planes, li
     # Lists are this call's own: the newest pixel of each triangle, triangles as they come, the pixel before each one.
     newest, order, before = lists[0][first // step], lists[1][first // step], lists[2][first // step]
     newest[:] = _NONE
-    corners = triangles.reshape(-1)
+    corners, background = triangles.reshape(-1), np.uint64(triangles.shape[0])
     for unit in range(first, end):
         picture, band = unit // cut, unit % cut
         pixels = height * band // cut * width, height * (band + 1) // cut * width
@@ -108,16 +107,17 @@ def _pass_back(first, end, cut, step, mesh, index, barycentrics, grad_planes, li
             number = np.uint64(order[entry])
             last = newest[number]
             newest[number] = _NONE
-            if number == triangles.shape[0]:
+            if number == background:
                 continue
             at = number * np.uint64(3)
             vertices = corners[at], corners[at + np.uint64(1)], corners[at + np.uint64(2)]
             for channel in range(0, channels, 3):
                 three = _three_channels(channel, channels)
                 slopes = _slopes(values, vertices, three, channels)
+                derivatives = _derivatives(place, vertices, slopes)
                 found_sums = _sum_pixels(shares, grads, area, three, slopes, last, before)
                 _add_to_values(totals[1], vertices, three, channels, found_sums)
-                _add_to_points(totals[0], place, vertices, slopes, found_sums)
+                _add_to_points(totals[0], vertices, slopes, derivatives, found_sums)
 
 
 @helper
@@ -137,23 +137,22 @@ def _list_pixels(numbers, pixels, newest, order, before):
 
 @helper
 def _three_channels(first, channels):
-    """The numbers of three channels from `first` on, and which of them there are; others are the last one's."""
+    """The numbers of three channels from `first` on; behind the last channel the last one's again."""
     last = channels - 1
-    return (first, min(first + 1, last), min(first + 2, last)), (first + 1 <= last, first + 2 <= last)
+    return np.uint64(first), np.uint64(min(first + 1, last)), np.uint64(min(first + 2, last))
 
 
 @contracted_helper
 def _slopes(values, vertices, three, channels):
-    """By how much three values differ between the first corner and the second, and the third."""
-    numbers = three[0]
+    """By how much three values differ between the first corner and the second, and the third; 0 where one repeats."""
     a, b, c = _rows(vertices, channels)
-    k, m, n = np.uint64(numbers[0]), np.uint64(numbers[1]), np.uint64(numbers[2])
+    real = values.dtype.type
+    k, m, n = three
+    with_m, with_n = real(m > k), real(n > m)
     u, v, w = values[a + k], values[a + m], values[a + n]
-    return (values[b + k] - u, values[b + m] - v, values[b + n] - w), (
-        values[c + k] - u,
-        values[c + m] - v,
-        values[c + n] - w,
-    )
+    second = values[b + k] - u, (values[b + m] - v) * with_m, (values[b + n] - w) * with_n
+    third = values[c + k] - u, (values[c + m] - v) * with_m, (values[c + n] - w) * with_n
+    return second, third
 
 
 @helper
@@ -166,19 +165,18 @@ def _rows(vertices, columns):
 @contracted_helper
 def _sum_pixels(shares, grads, area, three, slopes, pixel, before):
     """For each corner: the sums of b g for three channels, and that of b q."""
-    (k, m, n), present = three
     second, third = slopes
     real = grads.dtype.type
     nothing = real(0), real(0), real(0), real(0)
     of_a, of_b, of_c = nothing, nothing, nothing
-    k, m, n = np.uint64(k) * area, np.uint64(m) * area, np.uint64(n) * area
-    with_m, with_n = real(present[0]), real(present[1])
+    k, m, n = three[0] * area, three[1] * area, three[2] * area
     while pixel >= 0:
         at = np.uint64(pixel)
         u, v, w = shares[at], shares[area + at], shares[area + area + at]
-        f, g, h = grads[k + at], grads[m + at] * with_m, grads[n + at] * with_n
+        f, g, h = grads[k + at], grads[m + at], grads[n + at]
         q = f * (v * second[0] + w * third[0])
-        q += g * (v * second[1] + w * third[1]) + h * (v * second[2] + w * third[2])
+        q += g * (v * second[1] + w * third[1])
+        q += h * (v * second[2] + w * third[2])
         of_a = of_a[0] + u * f, of_a[1] + u * g, of_a[2] + u * h, of_a[3] + u * q
         of_b = of_b[0] + v * f, of_b[1] + v * g, of_b[2] + v * h, of_b[3] + v * q
         of_c = of_c[0] + w * f, of_c[1] + w * g, of_c[2] + w * h, of_c[3] + w * q
@@ -190,14 +188,16 @@ def _sum_pixels(shares, grads, area, three, slopes, pixel, before):
 def _add_to_values(total, vertices, three, channels, sums):
     a, b, c = _rows(vertices, channels)
     for channel in range(3):
-        at = np.uint64(three[0][channel])
-        total[a + at] += sums[0][channel]
-        total[b + at] += sums[1][channel]
-        total[c + at] += sums[2][channel]
+        at = three[channel]
+        if channel == 0 or at > three[channel - 1]:
+            total[a + at] += sums[0][channel]
+            total[b + at] += sums[1][channel]
+            total[c + at] += sums[2][channel]
 
 
 @contracted_helper
-def _add_to_points(total, points, vertices, slopes, sums):
+def _derivatives(points, vertices, slopes):
+    """Of a triangle: z / E and 1 / z of its corners, and the derivatives of s and of n along x and along y."""
     second, third = slopes
     one, two = np.uint64(1), np.uint64(2)
     a, b, c = _rows(vertices, 3)
@@ -205,17 +205,24 @@ def _add_to_points(total, points, vertices, slopes, sums):
     bx, by, cx, cy = points[b] - x, points[b + one] - y, points[c] - x, points[c + one] - y
     near_a, near_b, near_c = type(x)(1) / za, type(x)(1) / zb, type(x)(1) / zc
     scale = type(x)(1) / (bx * cy - by * cx)
-    # Derivatives over the screen: of e / z of the second corner and the third, of s, of n.
+    # Those of e / z of the second corner and the third.
     to_b, to_c = (cy * near_b, -cx * near_b), (-by * near_c, bx * near_c)
-    ds = (by - cy) * near_a + to_b[0] + to_c[0], (cx - bx) * near_a + to_b[1] + to_c[1]
-    right = ds[0], _mixed(second, third, to_b[0], to_c[0])
-    down = ds[1], _mixed(second, third, to_b[1], to_c[1])
-    _add_place(total, a, za * scale, right, down, sums[0])
-    _add_place(total, b, zb * scale, right, down, sums[1])
-    _add_place(total, c, zc * scale, right, down, sums[2])
-    total[a + two] += near_a * sums[0][3]
-    total[b + two] += near_b * (sums[1][3] - _product(second, sums[1]))
-    total[c + two] += near_c * (sums[2][3] - _product(third, sums[2]))
+    right = (by - cy) * near_a + to_b[0] + to_c[0], _mixed(second, third, to_b[0], to_c[0])
+    down = (cx - bx) * near_a + to_b[1] + to_c[1], _mixed(second, third, to_b[1], to_c[1])
+    return (za * scale, zb * scale, zc * scale), (near_a, near_b, near_c), right, down
+
+
+@contracted_helper
+def _add_to_points(total, vertices, slopes, derivatives, sums):
+    scales, near, right, down = derivatives
+    two = np.uint64(2)
+    a, b, c = _rows(vertices, 3)
+    _add_place(total, a, scales[0], right, down, sums[0])
+    _add_place(total, b, scales[1], right, down, sums[1])
+    _add_place(total, c, scales[2], right, down, sums[2])
+    total[a + two] += near[0] * sums[0][3]
+    total[b + two] += near[1] * (sums[1][3] - _product(slopes[0], sums[1]))
+    total[c + two] += near[2] * (sums[2][3] - _product(slopes[1], sums[2]))
 
 
 @contracted_helper
