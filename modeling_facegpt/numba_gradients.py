@@ -74,7 +74,8 @@ def pass_back_planes(
     step, triangles = portion(count * cut), len(topology.compact)
     parts = max(1, -(-count * cut // step))
     lists = tuple(
-        np.empty((parts, length), dtype=np.int32) for length in (triangles + 1, triangles + 2, index[0].numel())
+        np.empty((parts, length), dtype=np.int32)
+        for length in (triangles + 1, triangles + 2, index.shape[1] * index.shape[2])
     )
     mesh = array(points), array(attributes), topology.compact
     given = array(index), array(barycentrics), pictures(grad_planes)
@@ -109,10 +110,9 @@ def _pass_back(first, end, cut, step, mesh, index, barycentrics, grad_planes, li
             newest[number] = _NONE
             if number == background:
                 continue
-            at = number * np.uint64(3)
-            vertices = corners[at], corners[at + np.uint64(1)], corners[at + np.uint64(2)]
+            vertices = vertices_of(corners, number)
             for channel in range(0, channels, 3):
-                three = _three_channels(channel, channels)
+                three = three_channels(channel, channels)
                 slopes = _slopes(values, vertices, three, channels)
                 derivatives = _derivatives(place, vertices, slopes)
                 found_sums = _sum_pixels(shares, grads, area, three, slopes, last, before)
@@ -136,7 +136,14 @@ def _list_pixels(numbers, pixels, newest, order, before):
 
 
 @helper
-def _three_channels(first, channels):
+def vertices_of(corners, number):
+    """The vertices of a triangle, of the flat list of all corners."""
+    at = np.uint64(number) * np.uint64(3)
+    return corners[at], corners[at + np.uint64(1)], corners[at + np.uint64(2)]
+
+
+@helper
+def three_channels(first, channels):
     """The numbers of three channels from `first` on; behind the last channel the last one's again."""
     last = channels - 1
     return np.uint64(first), np.uint64(min(first + 1, last)), np.uint64(min(first + 2, last))
@@ -145,7 +152,7 @@ def _three_channels(first, channels):
 @contracted_helper
 def _slopes(values, vertices, three, channels):
     """By how much three values differ between the first corner and the second, and the third; 0 where one repeats."""
-    a, b, c = _rows(vertices, channels)
+    a, b, c = rows_of(vertices, channels)
     real = values.dtype.type
     k, m, n = three
     with_m, with_n = real(m > k), real(n > m)
@@ -156,7 +163,7 @@ def _slopes(values, vertices, three, channels):
 
 
 @helper
-def _rows(vertices, columns):
+def rows_of(vertices, columns):
     """Where the rows of vertices begin in a table."""
     columns = np.uint64(columns)
     return np.uint64(vertices[0]) * columns, np.uint64(vertices[1]) * columns, np.uint64(vertices[2]) * columns
@@ -186,7 +193,7 @@ def _sum_pixels(shares, grads, area, three, slopes, pixel, before):
 
 @helper
 def _add_to_values(total, vertices, three, channels, sums):
-    a, b, c = _rows(vertices, channels)
+    a, b, c = rows_of(vertices, channels)
     for channel in range(3):
         at = three[channel]
         if channel == 0 or at > three[channel - 1]:
@@ -200,7 +207,7 @@ def _derivatives(points, vertices, slopes):
     """Of a triangle: z / E and 1 / z of its corners, and the derivatives of s and of n along x and along y."""
     second, third = slopes
     one, two = np.uint64(1), np.uint64(2)
-    a, b, c = _rows(vertices, 3)
+    a, b, c = rows_of(vertices, 3)
     x, y, za, zb, zc = points[a], points[a + one], points[a + two], points[b + two], points[c + two]
     bx, by, cx, cy = points[b] - x, points[b + one] - y, points[c] - x, points[c + one] - y
     near_a, near_b, near_c = type(x)(1) / za, type(x)(1) / zb, type(x)(1) / zc
@@ -216,7 +223,7 @@ def _derivatives(points, vertices, slopes):
 def _add_to_points(total, vertices, slopes, derivatives, sums):
     scales, near, right, down = derivatives
     two = np.uint64(2)
-    a, b, c = _rows(vertices, 3)
+    a, b, c = rows_of(vertices, 3)
     _add_place(total, a, scales[0], right, down, sums[0])
     _add_place(total, b, scales[1], right, down, sums[1])
     _add_place(total, c, scales[2], right, down, sums[2])

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .numba_gradients import SharesGradient, pass_back_planes
-from .numba_kernels import INDEX, allocate, array, bands, dtype_of, helper, kernel, pictures, run
+from .numba_gradients import SharesGradient, pass_back_planes, rows_of, three_channels, vertices_of
+from .numba_kernels import INDEX, allocate, array, bands, contracted_helper, dtype_of, helper, kernel, pictures, run
 from .numba_visibility import corners_of, find_visible, locate, pass_back
 from .scanline import SMALLEST_AREA, WIDEST, Settings
 from .topology import Topology
@@ -268,33 +268,37 @@ def _draw_backward(first, end, cut, points, triangles, index, grad_barycentrics,
 def _interpolate(first, end, cut, attributes, triangles, index, barycentrics, planes):
     """Bands [first, end) of all pictures, each cut into `cut`."""
     channels, height, width = planes.shape[1:]
-    area, columns = np.uint64(height * width), np.uint64(channels)
+    corners = triangles.reshape(-1)
     for unit in range(first, end):
         picture, band = unit // cut, unit % cut
+        pixels = height * band // cut * width, height * (band + 1) // cut * width
         values, numbers = attributes[picture].reshape(-1), index[picture].reshape(-1)
         shares, plane = barycentrics[picture].reshape(-1), planes[picture].reshape(-1)
-        for row_pixel in range(height * band // cut * width, height * (band + 1) // cut * width):
-            pixel = np.uint64(row_pixel)
-            if numbers[pixel] < 0:
-                for channel in range(channels):
-                    plane[np.uint64(channel) * area + pixel] = 0
-                continue
-            a, b, c = corners_of(triangles, numbers[pixel])
-            rows = np.uint64(a) * columns, np.uint64(b) * columns, np.uint64(c) * columns
-            weights = shares[pixel], shares[area + pixel], shares[area + area + pixel]
-            channel = 0
-            while channel + 3 <= channels:  # pictures mostly have as many: without a loop they take half the time
-                for at in (channel, channel + 1, channel + 2):
-                    plane[np.uint64(at) * area + pixel] = _mixed(values, rows, weights, at)
-                channel += 3
-            for at in range(channel, channels):
-                plane[np.uint64(at) * area + pixel] = _mixed(values, rows, weights, at)
+        for channel in range(0, channels, 3):  # a loop over channels for each pixel would take twice the time
+            three = three_channels(channel, channels)
+            _mix_three(values, corners, numbers, shares, pixels, three, channels, plane)
 
 
 @helper
+def _mix_three(values, corners, numbers, shares, pixels, three, channels, plane):
+    """Fill three planes."""
+    area = np.uint64(numbers.shape[0])
+    k, m, n = three[0] * area, three[1] * area, three[2] * area
+    for number_of_pixel in range(pixels[0], pixels[1]):
+        pixel = np.uint64(number_of_pixel)
+        if numbers[pixel] < 0:
+            plane[k + pixel] = plane[m + pixel] = plane[n + pixel] = 0
+            continue
+        rows = rows_of(vertices_of(corners, numbers[pixel]), channels)
+        weights = shares[pixel], shares[area + pixel], shares[area + area + pixel]
+        plane[k + pixel] = _mixed(values, rows, weights, three[0])
+        plane[m + pixel] = _mixed(values, rows, weights, three[1])
+        plane[n + pixel] = _mixed(values, rows, weights, three[2])
+
+
+@contracted_helper
 def _mixed(values, rows, weights, channel):
     a, b, c = rows
-    channel = np.uint64(channel)
     return weights[0] * values[a + channel] + weights[1] * values[b + channel] + weights[2] * values[c + channel]
 
 
