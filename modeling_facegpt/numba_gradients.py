@@ -75,7 +75,7 @@ def pass_back_planes(
     parts = max(1, -(-count * cut // step))
     lists = tuple(
         np.empty((parts, length), dtype=np.int32)
-        for length in (triangles + 1, triangles + 2, index.shape[1] * index.shape[2])
+        for length in (triangles, triangles + 1, index.shape[1] * index.shape[2])
     )
     mesh = array(points), array(attributes), topology.compact
     given = array(index), array(barycentrics), pictures(grad_planes)
@@ -94,7 +94,7 @@ def _pass_back(first, end, cut, step, mesh, index, barycentrics, grad_planes, li
     # Lists are this call's own: the newest pixel of each triangle, triangles as they come, the pixel before each one.
     newest, order, before = lists[0][first // step], lists[1][first // step], lists[2][first // step]
     newest[:] = _NONE
-    corners, background = triangles.reshape(-1), np.uint64(triangles.shape[0])
+    corners = triangles.reshape(-1)
     for unit in range(first, end):
         picture, band = unit // cut, unit % cut
         pixels = height * band // cut * width, height * (band + 1) // cut * width
@@ -108,8 +108,6 @@ def _pass_back(first, end, cut, step, mesh, index, barycentrics, grad_planes, li
             number = np.uint64(order[entry])
             last = newest[number]
             newest[number] = _NONE
-            if number == background:
-                continue
             vertices = vertices_of(corners, number)
             for channel in range(0, channels, 3):
                 three = three_channels(channel, channels)
@@ -122,16 +120,18 @@ def _pass_back(first, end, cut, step, mesh, index, barycentrics, grad_planes, li
 
 @helper
 def _list_pixels(numbers, pixels, newest, order, before):
-    """Link the pixels of each triangle, those of the background too, as one more; how many there are."""
+    """Link the pixels of each triangle that is seen; how many there are."""
     found = 0
-    background = newest.shape[0] - 1
-    for pixel in range(pixels[0], pixels[1]):
-        number = numbers[np.uint64(pixel)]
-        number = np.uint64(number if number >= 0 else background)
+    for number_of_pixel in range(pixels[0], pixels[1]):
+        pixel = np.uint64(number_of_pixel)
+        if numbers[pixel] < 0:
+            continue
+        number = np.uint64(numbers[pixel])
+        last = newest[number]
         order[np.uint64(found)] = number
-        found += newest[number] < 0
-        before[np.uint64(pixel)] = newest[number]
-        newest[number] = pixel
+        found += last < 0
+        before[pixel] = last
+        newest[number] = number_of_pixel
     return found
 
 
