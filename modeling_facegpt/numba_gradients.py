@@ -35,7 +35,7 @@ _NONE = -1  # no pixel
 
 
 class SharesGradient(Tensor):
-    """The gradient of barycentrics, worked out only where somebody looks: `rasterize` takes `to_points` from it."""
+    """The gradient of barycentrics, worked out where somebody looks: `rasterize` only takes `to_points` from it."""
 
     to_points: Tensor  # (N, V, 3) what it comes to there
     _compute: Callable[[], Tensor]
@@ -47,9 +47,12 @@ class SharesGradient(Tensor):
         return gradient
 
     @classmethod
-    def __torch_dispatch__(cls, function: Callable, types: Any, arguments: Any = (), options: Any = None):
+    def __torch_function__(cls, function: Callable, types: Any, arguments: Any = (), options: Any = None):
+        """What Python asks of the tensor, its memory too, is asked of the one that it stands for."""
         arguments, options = tree_map_only(cls, lambda gradient: gradient._compute(), (arguments, options or {}))
         return function(*arguments, **options)
+
+    __torch_dispatch__ = __torch_function__  # what PyTorch asks, to add up gradients
 
 
 def pass_back_planes(

@@ -140,8 +140,8 @@ class _Interpolate(torch.autograd.Function):
 
 def _drawn_points(barycentrics: Tensor, index: Tensor, topology: Topology) -> tuple[Tensor, ...]:
     """The points of which `rasterize` made these fragments, where it did and they have a gradient."""
-    drawing = barycentrics.grad_fn
-    if not isinstance(drawing, _Rasterize._backward_cls) or drawing.topology is not topology:  # pyright: ignore
+    drawing: Any = barycentrics.grad_fn  # the context of `_Rasterize`, if it is
+    if not isinstance(drawing, _Rasterize._backward_cls) or drawing.topology is not topology:
         return ()
     points, drawn = drawing.drawn
     return (points,) if drawn.data_ptr() == index.data_ptr() and drawn.shape == index.shape else ()

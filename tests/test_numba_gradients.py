@@ -109,6 +109,19 @@ def test_barycentrics_can_be_asked_for_their_gradient() -> None:
     assert_same(task)
 
 
+def test_the_gradient_of_barycentrics_is_a_tensor_like_others() -> None:
+    vertices, colors, triangles = scene(3)
+
+    def task() -> tuple[Tensor, ...]:
+        fragments = drawn(vertices, triangles)
+        loss = ramp(interpolate(colors, triangles, fragments))
+        [shares] = torch.autograd.grad(loss, fragments.barycentrics)
+        assert shares.shape == fragments.barycentrics.shape and "tensor(" in repr(shares)
+        return torch.from_numpy(shares.numpy()), shares + shares, torch.stack([shares, 2 * shares]).sum(0)
+
+    assert_same(task)
+
+
 def test_a_hook_on_barycentrics_is_heard() -> None:
     vertices, colors, triangles = scene(3)
 
