@@ -61,13 +61,25 @@ def helper(function: Callable) -> Callable:
     )
 
 
+def contracted_helper(function: Callable) -> Callable:
+    """As `helper`, with a product and the sum that it goes into rounded once: not for what must agree to the bit."""
+    return njit(  # pyright: ignore[reportCallIssue]
+        function, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, fastmath={"contract"}, **_OPTIONS
+    )
+
+
+def portion(count: int) -> int:
+    """How many of `count` pictures or bands `run` hands to a kernel at a time."""
+    threads = min(torch.get_num_threads(), count)
+    return max(1, count if threads <= 1 else count // (threads * _PARTS_PER_THREAD))
+
+
 def run(compiled: Callable, count: int, *arguments: object) -> None:
     """Call `compiled(first, end, *arguments)` until all of range(count) is done, in several threads."""
-    threads = min(torch.get_num_threads(), count)
+    threads, step = min(torch.get_num_threads(), count), portion(count)
     if threads <= 1:
         compiled(0, count, *arguments)
         return
-    step = max(1, count // (threads * _PARTS_PER_THREAD))
     starts = list(range(0, count, step))
 
     def work() -> None:

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .numba_kernels import INDEX, allocate, array, bands, dtype_of, kernel, pictures, run
+from .numba_gradients import SharesGradient, pass_back_planes, rows_of, three_channels, vertices_of
+from .numba_kernels import INDEX, allocate, array, bands, contracted_helper, dtype_of, helper, kernel, pictures, run
 from .numba_visibility import corners_of, find_visible, locate, pass_back
 from .scanline import SMALLEST_AREA, WIDEST, Settings
 from .topology import Topology
@@ -96,23 +97,18 @@ class _Rasterize(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(points, index)
         ctx.topology = topology
+        ctx.drawn = points.detach(), index.detach()
         return index, barycentrics, depth
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, _: Any, grad_barycentrics: Tensor | None, grad_depth: Tensor | None):
         points, index = ctx.saved_tensors
-        count, vertices, _ = points.shape
-        nothing = points.new_empty(0, 0, 0)
-        upstream = (
-            array(nothing[..., None] if grad_barycentrics is None else grad_barycentrics),
-            array(nothing if grad_depth is None else grad_depth),
-        )
-        cut = bands(count)
-        sums = points.new_empty(count, cut, vertices, 3)
-        given = (array(points), ctx.topology.compact, array(index), *upstream)
-        run(_draw_backward, count * cut, cut, *given, sums.numpy())
-        return sums.sum(1) if cut > 1 else sums[:, 0], None, None
+        if isinstance(grad_barycentrics, SharesGradient):
+            through_depth = None if grad_depth is None else _pass_back(points, index, ctx.topology, None, grad_depth)
+            to_points = grad_barycentrics.to_points
+            return to_points if through_depth is None else to_points + through_depth, None, None
+        return _pass_back(points, index, ctx.topology, grad_barycentrics, grad_depth), None, None
 
 
 class _Interpolate(torch.autograd.Function):
@@ -125,21 +121,60 @@ class _Interpolate(torch.autograd.Function):
         cut = bands(count)
         given = (array(attributes), topology.compact, array(index), array(barycentrics))
         run(_interpolate, count * cut, cut, *given, planes)
-        ctx.save_for_backward(attributes, barycentrics, index)
+        points = _drawn_points(barycentrics, index, topology)
+        ctx.save_for_backward(attributes, barycentrics, index, *points)
         ctx.topology = topology
         return torch.from_numpy(planes)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_planes: Tensor):
-        attributes, barycentrics, index = ctx.saved_tensors
-        count, vertices, channels = attributes.shape
-        cut = bands(count)
-        sums = attributes.new_empty(count, cut, vertices, channels)
-        [grad_barycentrics] = allocate((barycentrics.shape, dtype_of(attributes)))
-        given = (array(attributes), ctx.topology.compact, array(index), array(barycentrics), pictures(grad_planes))
-        run(_interpolate_backward, count * cut, cut, *given, sums.numpy(), grad_barycentrics)
-        return sums.sum(1) if cut > 1 else sums[:, 0], torch.from_numpy(grad_barycentrics), None, None
+        attributes, barycentrics, index, *points = ctx.saved_tensors
+        given = attributes, ctx.topology, index, barycentrics, grad_planes
+        if not points:
+            return *_pass_back_planes(*given), None, None
+        to_points, to_attributes = pass_back_planes(points[0], *given)
+        shares = SharesGradient(barycentrics, to_points, lambda: _pass_back_planes(*given)[1])
+        return to_attributes, shares, None, None
+
+
+def _drawn_points(barycentrics: Tensor, index: Tensor, topology: Topology) -> tuple[Tensor, ...]:
+    """The points of which `rasterize` made these fragments, where it did and they have a gradient."""
+    drawing: Any = barycentrics.grad_fn  # the context of `_Rasterize`, if it is
+    if not isinstance(drawing, _Rasterize._backward_cls) or drawing.topology is not topology:
+        return ()
+    points, drawn = drawing.drawn
+    return (points,) if drawn.data_ptr() == index.data_ptr() and drawn.shape == index.shape else ()
+
+
+def _pass_back(
+    points: Tensor, index: Tensor, topology: Topology, grad_barycentrics: Tensor | None, grad_depth: Tensor | None
+) -> Tensor:
+    """What barycentrics and depth pass back to points `(N, V, 3)`."""
+    count, vertices, _ = points.shape
+    nothing = points.new_empty(0, 0, 0)
+    upstream = (
+        array(nothing[..., None] if grad_barycentrics is None else grad_barycentrics),
+        array(nothing if grad_depth is None else grad_depth),
+    )
+    cut = bands(count)
+    sums = points.new_empty(count, cut, vertices, 3)
+    given = (array(points), topology.compact, array(index), *upstream)
+    run(_draw_backward, count * cut, cut, *given, sums.numpy())
+    return sums.sum(1) if cut > 1 else sums[:, 0]
+
+
+def _pass_back_planes(
+    attributes: Tensor, topology: Topology, index: Tensor, barycentrics: Tensor, grad_planes: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What planes pass back to attributes `(N, V, C)` and to barycentrics."""
+    count, vertices, channels = attributes.shape
+    cut = bands(count)
+    sums = attributes.new_empty(count, cut, vertices, channels)
+    [grad_barycentrics] = allocate((barycentrics.shape, dtype_of(attributes)))
+    given = (array(attributes), topology.compact, array(index), array(barycentrics), pictures(grad_planes))
+    run(_interpolate_backward, count * cut, cut, *given, sums.numpy(), grad_barycentrics)
+    return sums.sum(1) if cut > 1 else sums[:, 0], torch.from_numpy(grad_barycentrics)
 
 
 @kernel
@@ -233,23 +268,38 @@ def _draw_backward(first, end, cut, points, triangles, index, grad_barycentrics,
 def _interpolate(first, end, cut, attributes, triangles, index, barycentrics, planes):
     """Bands [first, end) of all pictures, each cut into `cut`."""
     channels, height, width = planes.shape[1:]
+    corners = triangles.reshape(-1)
     for unit in range(first, end):
         picture, band = unit // cut, unit % cut
-        values, numbers = attributes[picture], index[picture].reshape(-1)
-        shares, plane = (
-            barycentrics[picture].reshape(3, height * width),
-            planes[picture].reshape(channels, height * width),
-        )
-        for row_pixel in range(height * band // cut * width, height * (band + 1) // cut * width):
-            pixel = np.uint64(row_pixel)
-            if numbers[pixel] < 0:
-                for channel in range(channels):
-                    plane[channel, pixel] = 0
-                continue
-            a, b, c = corners_of(triangles, numbers[pixel])
-            u, v, w = shares[0, pixel], shares[1, pixel], shares[2, pixel]
-            for channel in range(channels):
-                plane[channel, pixel] = u * values[a, channel] + v * values[b, channel] + w * values[c, channel]
+        pixels = height * band // cut * width, height * (band + 1) // cut * width
+        values, numbers = attributes[picture].reshape(-1), index[picture].reshape(-1)
+        shares, plane = barycentrics[picture].reshape(-1), planes[picture].reshape(-1)
+        for channel in range(0, channels, 3):  # a loop over channels for each pixel would take twice the time
+            three = three_channels(channel, channels)
+            _mix_three(values, corners, numbers, shares, pixels, three, channels, plane)
+
+
+@helper
+def _mix_three(values, corners, numbers, shares, pixels, three, channels, plane):
+    """Fill three planes."""
+    area = np.uint64(numbers.shape[0])
+    k, m, n = three[0] * area, three[1] * area, three[2] * area
+    for number_of_pixel in range(pixels[0], pixels[1]):
+        pixel = np.uint64(number_of_pixel)
+        if numbers[pixel] < 0:
+            plane[k + pixel] = plane[m + pixel] = plane[n + pixel] = 0
+            continue
+        rows = rows_of(vertices_of(corners, numbers[pixel]), channels)
+        weights = shares[pixel], shares[area + pixel], shares[area + area + pixel]
+        plane[k + pixel] = _mixed(values, rows, weights, three[0])
+        plane[m + pixel] = _mixed(values, rows, weights, three[1])
+        plane[n + pixel] = _mixed(values, rows, weights, three[2])
+
+
+@contracted_helper
+def _mixed(values, rows, weights, channel):
+    a, b, c = rows
+    return weights[0] * values[a + channel] + weights[1] * values[b + channel] + weights[2] * values[c + channel]
 
 
 @kernel

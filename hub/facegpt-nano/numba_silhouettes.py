@@ -58,14 +58,16 @@ def _find_pairs(points: Tensor, topology: Topology, index: Tensor, depth: Tensor
     count = len(place)
     limits = np.array([_NEAR, SMALLEST_AREA, WIDEST], dtype=place.dtype)
     facing = np.zeros((count, len(topology.compact) + 1), dtype=np.bool_)
-    lines, found = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
-    height, width = index.shape[1:]
-    run(_count_lines, count, place, topology.compact, edges, limits, tuple(index.shape[1:]), facing, lines)
+    outline = np.empty((count, len(edges)), dtype=np.int32)
+    lengths, lines, found = np.zeros((3, count), dtype=np.int64)
+    size = tuple(index.shape[1:])
+    run(_find_outline, count, place, topology.compact, edges, limits, size, facing, outline, lengths, lines)
     first = lines.cumsum() - lines
     rows, reaches = np.empty((lines.sum(), 5), dtype=np.int32), np.empty(lines.sum(), dtype=place.dtype)
     table = np.full((count, 2 * lines.max(initial=1)), -1, dtype=np.int32)  # of borders, by a hash of their two pixels
     kept = rows, reaches, table
-    run(_visible_pairs, count, place, edges, facing, array(index), array(depth), lines, first, kept, found)
+    edges = edges, facing, outline, lengths
+    run(_visible_pairs, count, place, edges, array(index), array(depth), lines, first, kept, found)
     return _Pairs(rows, first, found)
 
 
@@ -137,10 +139,13 @@ def _encode_colors_backward(first, end, values, encoded, grad_encoded, gradient)
 
 @helper
 def _is_facing(points, a, b, c, limits):
-    """Whether a triangle is drawn, seen from the front."""
-    x0, y0, x1, y1, x2, y2 = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
-    front = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0) < -limits[1]
-    front &= min(points[a, 2], points[b, 2], points[c, 2]) > limits[0]
+    """Whether a triangle of flat points is drawn, seen from the front."""
+    one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
+    a, b, c = np.uint64(a) * three, np.uint64(b) * three, np.uint64(c) * three
+    x0, y0, x1, y1, x2, y2 = points[a], points[a + one], points[b], points[b + one], points[c], points[c + one]
+    if not (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0) < -limits[1]:  # every other one goes here
+        return False
+    front = min(points[a + two], points[b + two], points[c + two]) > limits[0]
     front &= max(x0, x1, x2) - min(x0, x1, x2) < limits[2]
     return front & (max(y0, y1, y2) - min(y0, y1, y2) < limits[2])
 
@@ -165,20 +170,25 @@ def _lines(v0, v1, limit):
 
 
 @kernel
-def _count_lines(first, end, points, triangles, edges, limits, size, facing, lines):
-    """For pictures [first, end): which triangles face the camera, and how many lines the silhouettes cross."""
+def _find_outline(first, end, points, triangles, edges, limits, size, facing, outline, lengths, lines):
+    """For pictures [first, end): triangles that face the camera, edges where that ends, how many lines these cross."""
+    corners, ends = triangles.reshape(-1), edges.reshape(-1)
     for image in range(first, end):
-        place, front = points[image], facing[image]
+        place, flat, front, found = points[image], points[image].reshape(-1), facing[image], outline[image]
         for number in range(triangles.shape[0]):
-            a, b, c = triangles[number, 0], triangles[number, 1], triangles[number, 2]
-            front[number] = _is_facing(place, a, b, c, limits)
-        total = 0
+            at = np.uint64(3 * number)
+            a, b, c = corners[at], corners[at + np.uint64(1)], corners[at + np.uint64(2)]
+            front[number] = _is_facing(flat, a, b, c, limits)
+        count, total = 0, 0
         for edge in range(edges.shape[0]):
-            if front[edges[edge, 2]] != front[edges[edge, 3]]:
-                upright, v0, v1 = _axes(place, edges[edge, 0], edges[edge, 1])
+            at = np.uint64(4 * edge)
+            if front[ends[at + np.uint64(2)]] != front[ends[at + np.uint64(3)]]:
+                upright, v0, v1 = _axes(place, ends[at], ends[at + np.uint64(1)])
                 line, after = _lines(v0, v1, size[0] if upright else size[1])
                 total += after - line
-        lines[image] = total
+                found[count] = edge
+                count += 1
+        lengths[image], lines[image] = count, total
 
 
 @helper
@@ -195,8 +205,9 @@ def _crossing(points, start, end, upright, line):
 
 
 @kernel
-def _visible_pairs(first, end, points, edges, facing, index, depth, lines, places, kept, found):
+def _visible_pairs(first, end, points, outlines, index, depth, lines, places, kept, found):
     """For pictures [first, end): the pairs whose edge is in front, one per border between two pixels."""
+    edges, facing, outline, lengths = outlines
     height, width = index.shape[1:]
     for image in range(first, end):
         place, front = points[image], facing[image]
@@ -204,9 +215,7 @@ def _visible_pairs(first, end, points, edges, facing, index, depth, lines, place
         mine = kept[0][first_row:end_row], kept[1][first_row:end_row], kept[2][image]
         shown = index[image].reshape(-1), depth[image].reshape(-1)
         count = 0
-        for edge in range(edges.shape[0]):
-            if front[edges[edge, 2]] == front[edges[edge, 3]]:
-                continue
+        for edge in outline[image, : lengths[image]]:
             # The front face runs through the edge in its own direction, which has the surface on a known side.
             start, stop = edges[edge, 0], edges[edge, 1]
             if not front[edges[edge, 2]]:
