@@ -30,6 +30,7 @@ from modeling_facegpt.camera import Camera
 from modeling_facegpt.face_head import decode
 from modeling_facegpt.face_parameters import parameter_sizes, vector_to_parameters
 from modeling_facegpt.face_supervision import FaceTargets, face_loss_terms, weighted_sum
+from modeling_facegpt.image_supervision import ImageComparison
 from modeling_facegpt.losses import point_loss
 from modeling_facegpt.morphable_model import MorphableModel
 from modeling_facegpt.reconstruction import landmarks_in_photo
@@ -85,7 +86,8 @@ class VisionProbe(nn.Module):
         code, log_variance, offsets = found.split([self.code_size, self.code_size, 2 * LANDMARK_COUNT], dim=-1)
         parameters = decode(code, picture_cameras, config)
         targets = FaceTargets(picture_cameras, face_targets, None, None)
-        terms = face_loss_terms(self.face_model, code, log_variance, parameters, targets, pixel_values.shape[-1])
+        comparison = ImageComparison(pixel_values.shape[-1], self.loss_weights)
+        terms = face_loss_terms(self.face_model, code, log_variance, parameters, targets, comparison)
         with torch.no_grad():
             camera = Camera(picture_cameras[:, 0], picture_cameras[:, 1:])
             guess = landmarks_in_photo(
