@@ -118,7 +118,7 @@ class FaceGPTConfig(PreTrainedConfig):
     render_size (`int`, *optional*, defaults to 112):
         Side in pixels of the square picture in which a face is rendered and compared.
     image_mean (`list[float]`, *optional*):
-        What is taken from the sRGB colours of a picture before the vision tower reads it; the perceptual loss needs it.
+        What is taken from the sRGB colours of a picture before the vision tower reads it, for the perceptual loss.
     image_std (`list[float]`, *optional*):
         What they are then divided by.
     max_faces (`int`, *optional*, defaults to 8):

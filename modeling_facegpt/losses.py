@@ -123,6 +123,9 @@ def face_probability(image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     Potts model). In the spirit of FOCUS (Li et al., CVPR 2023), whose network is here the mixture's own estimate;
     outliers of any colour as in Schoenborn et al. 2017, "Markov Chain Monte Carlo for Automated Face Image Analysis".
 
+    What the render has not found yet, such as an open mouth, is an outlier too: faces must roughly fit before this
+    alone supervises them.
+
     Args:
         image (`torch.Tensor` of shape `(N, 3, H, W)`): renders, sRGB in [0, 1].
         target (`torch.Tensor` of shape `(N, 3, H, W)`): photographs, sRGB in [0, 1]; anything outside the mask.
@@ -186,13 +189,13 @@ def negative_light_loss(light: Tensor) -> Tensor:
 
 
 def symmetry_loss(albedo: Tensor, mirrored: Tensor) -> Tensor:
-    """Squared difference `(N, V)` of albedo `(N, V, 3)` to that of the vertex on the other side, `mirrored` `(V,)`, the
-    mean over colours. Skin is nearly the same on both sides; light from one side is not, and this tells them apart."""
+    """Squared difference `(N, V)` of albedo `(N, V, 3)` to that of the vertex on the other side, `mirrored` `(V,)`,
+    the mean over colours. Skin is nearly the same on both sides and light is not, which tells them apart."""
     return (albedo - albedo[:, mirrored]).square().mean(-1)
 
 
 def skin_variation_loss(albedo: Tensor, skin: Tensor) -> Tensor:
-    """Squared deviation `(N, V)` of albedo `(N, V, 3)` from its mean over the skin, the mean over colours; 0 elsewhere.
+    """Squared deviation `(N, V)` of albedo `(N, V, 3)` from its mean over the skin, 0 elsewhere (mean over colours).
     Shadows that a learned basis takes for paint vary more than skin does (as in Deng et al. 2019).
 
     Args:

@@ -36,8 +36,8 @@ def vision_tower(vlm: Any) -> Any:
     tower = vlm.get_encoder(modality="image")
     if tower is vlm or "pixel_values" not in signature(tower.forward).parameters:
         raise ValueError(
-            f"got the vision tower {type(tower).__name__}, which reads no pixel_values of shape (N, 3, H, W); give the "
-            "perceptual loss no weight"
+            f"got the vision tower {type(tower).__name__}, which reads no pixel_values of shape (N, 3, H, W); give "
+            "the perceptual loss no weight"
         )
     return tower
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Terms of photographs, skin and light: what they measure, who gets their gradient, and that none is computed unasked."""
+"""Terms of photographs, skin and light: what they measure, and that none is computed unasked."""
 
 import copy
 

@@ -15,7 +15,6 @@
 
 import pytest
 import torch
-
 from torch.autograd import gradcheck
 
 from modeling_facegpt.losses import (
@@ -152,7 +151,7 @@ def test_photometric_losses_are_means_and_do_not_grow_with_the_mask(loss):
 
 
 def occluded(share: float, offset: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A render, a noisy photograph that is lighter by `offset`, its left `share` covered by something dark, the mask."""
+    """A render, a noisy photograph lighter by `offset` whose left `share` something dark covers, and the mask."""
     generator = torch.Generator().manual_seed(3)
     image = 0.5 + 0.2 * torch.rand(1, 3, 40, 40, generator=generator)
     target = image + offset + 0.03 * torch.randn(1, 3, 40, 40, generator=generator)

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import TrainingArguments
 from trl import SFTTrainer
@@ -28,12 +29,15 @@ from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import Reconstruction, landmarks_in_photo
+from modeling_facegpt.vision_features import vision_tower
 
-from .checkpoint import CheckpointWriter, build_untrained, last_whole_checkpoint
+from .adapters import add_adapters
+from .checkpoint import CheckpointWriter, last_whole_checkpoint
 from .collator import FaceCollator
 from .data_engine import DataEngine
 from .dialogue_collator import DialogueCollator
 from .photographs import PhotographFolder, load_photographs
+from .start import Start, load_start
 from .training_config import FaceGPTTrainingConfig
 from .vision_warm_up import warm_up_vision
 
@@ -45,10 +49,10 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
     head; here the model's own forward runs, so that the head learns and every loss term is logged by name.
     """
 
-    def __init__(self, model: FaceGPTForConditionalGeneration, args: FaceGPTTrainingConfig, **kwargs: Any):
+    def __init__(self, model: FaceGPTForConditionalGeneration | PeftModel, args: FaceGPTTrainingConfig, **kwargs: Any):
         super().__init__(model=model, args=args, **kwargs)
         # Undo the patch: the bound method of the class comes back.
-        vars(self.model).pop("forward", None)
+        vars(self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model).pop("forward", None)
         self.model_accepts_loss_kwargs = False
 
     def compute_loss(
@@ -60,9 +64,16 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
             self._metrics[mode][name].append(term.item())
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """All that decay by default, but for the 3DMM's: zero is no skin."""
+        return [name for name in super().get_decay_parameter_names(model) if "face_model." not in name]
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Through `from_pretrained`: the plain way would skip every key of the backbone that was renamed on saving."""
+        """Through `from_pretrained`: the plain way would skip every key of the backbone that was renamed on saving.
+        Adapters are named as they are."""
         target = self.model if model is None else model
+        if isinstance(target, PeftModel):
+            return super()._load_from_checkpoint(resume_from_checkpoint, target)
         loaded = FaceGPTForConditionalGeneration.from_pretrained(resume_from_checkpoint, dtype=torch.float32)
         target.load_state_dict(loaded.state_dict())
 
@@ -73,8 +84,9 @@ def train(config: FaceGPTTrainingConfig) -> Path:
     Returns:
         `Path`: the output directory: checkpoint, processor, and `training.json` with the run's facts.
     """
-    model, processor = load_start(config)
-    model.config.loss_weights = config.all_loss_weights()
+    start = Start.of(config)
+    model, processor = load_start(start)
+    prepare_losses(config, model, processor)
     photographs = load_training_photographs(config, model, processor)
     # A copy: drawing must not wait for, or follow, the model that is being trained.
     engine = DataEngine(copy.deepcopy(model.face_model), model.config.render_size, config.data_seed)
@@ -89,13 +101,17 @@ def train(config: FaceGPTTrainingConfig) -> Path:
     shares = config.dialogue_shares
     collator = DialogueCollator(looks, FaceMeasurer(engine.face_model), shares) if shares else looks
     output = Path(str(config.output_dir))
+    if config.lora:
+        start.write(output)
     last = last_whole_checkpoint(output)
     if config.warm_up_pictures and last is None:
         warm_up_vision(model.vlm, looks, model.config.loss_weights, warm_up_arguments(config), config.warm_up_pictures)
     if not config.train_vision:
-        model.vlm.model.vision_tower.requires_grad_(False)
+        model.vlm.get_encoder(modality="image").requires_grad_(False)
+    if config.train_albedo:
+        model.face_model.learn_albedo()
     trainer = FaceGPTTrainer(
-        model=model,
+        model=add_adapters(model, config.lora) if config.lora else model,
         args=config,
         train_dataset=Dataset.from_dict({"picture": range(config.pictures)}),
         data_collator=collator,
@@ -129,17 +145,19 @@ def warm_up_arguments(config: FaceGPTTrainingConfig) -> TrainingArguments:
     )
 
 
-def load_start(config: FaceGPTTrainingConfig) -> tuple[FaceGPTForConditionalGeneration, FaceGPTProcessor]:
-    """The checkpoint to start from and its processor, in float32."""
-    if config.model == "nano":
-        return build_untrained(config.face_model, seed=config.seed)
-    settings: dict[str, Any] = (
-        {} if config.dialogue_hidden_size is None else {"dialogue_hidden_size": config.dialogue_hidden_size}
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)  # of the parts that the start lacks
-        model = FaceGPTForConditionalGeneration.from_pretrained(config.model, dtype=torch.float32, **settings)
-    return model, FaceGPTProcessor.from_pretrained(config.model)
+def prepare_losses(
+    config: FaceGPTTrainingConfig, model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
+) -> None:
+    """Tell the model which loss terms count how much, and how its vision tower wants its pictures.
+
+    Raises:
+        ValueError: if the perceptual loss is asked for of a vision tower that reads no pictures.
+    """
+    model.config.loss_weights = config.all_loss_weights()
+    settings = processor.picture_settings()
+    model.config.image_mean, model.config.image_std = settings["image_mean"], settings["image_std"]
+    if model.config.loss_weights["perceptual"]:
+        vision_tower(model.vlm)
 
 
 def load_training_photographs(

@@ -14,8 +14,11 @@
 """Settings of a training run: TRL's, and those of faces. A recipe is a YAML file of them."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from trl import SFTConfig
+
+from .adapters import check_lora
 
 # Set so that each group pulls on its numbers about as strongly as the others once faces are roughly in place:
 # terms are means over very different counts of numbers (3 of position, 120 of identity).
@@ -34,6 +37,13 @@ LOSS_WEIGHTS = {
     "code_likelihood": 0.05,
     "landmarks": 8.0,
     "photometric": 4.0,
+    # Computed only where a recipe gives them a weight.
+    "photometric_mixture": 0.0,
+    "perceptual": 0.0,
+    "symmetry": 0.0,
+    "skin_variation": 0.0,
+    "skin_roughness": 0.0,
+    "negative_light": 0.0,
     "prior_identity": 0.01,
     "prior_albedo": 0.01,
     "prior_expression": 0.005,
@@ -55,7 +65,30 @@ class FaceGPTTrainingConfig(SFTConfig):
     """`trl.SFTConfig` and the settings of faces. Raises `ValueError` on settings that contradict each other."""
 
     model: str = field(default="nano", metadata={"help": "Checkpoint to start from; `nano` builds an untrained one."})
-    face_model: str = field(default="hub/anny-head", metadata={"help": "The 3DMM of an untrained checkpoint."})
+    vlm: str | None = field(
+        default=None,
+        metadata={"help": "Instead of `model`: the vision-language model that becomes a FaceGPT, with new heads."},
+    )
+    face_model: str = field(
+        default="hub/anny-head", metadata={"help": "The 3DMM of an untrained checkpoint, or of one made from `vlm`."}
+    )
+    render_size: int = field(
+        default=112,
+        metadata={
+            "help": "Side in pixels of the pictures of a checkpoint made from `vlm`; best what its tower reads."
+        },
+    )
+    lora: dict[str, Any] = field(
+        default_factory=dict,
+        metadata={
+            "help": "Train adapters of the language model alone, the heads and the row of `<FACE>` whole; these are "
+            "all that is saved. Settings of `peft.LoraConfig`, such as `r` and `lora_alpha`. Empty: everything is "
+            "trained."
+        },
+    )
+    train_albedo: bool = field(
+        default=False, metadata={"help": "Learn mean and basis of the 3DMM's albedo from photographs."}
+    )
     pictures: int = field(default=100_000, metadata={"help": "Pictures to train on, drawn or cut afresh each."})
     warm_up_pictures: int = field(
         default=0, metadata={"help": "Renders on which an untrained checkpoint's vision tower is trained alone first."}
@@ -113,11 +146,21 @@ class FaceGPTTrainingConfig(SFTConfig):
             raise ValueError(
                 f"got photograph_share={self.photograph_share} without photographs; name a folder of them"
             )
+        self._check_start()
         self._check_dialogue_shares()
         # The data set is a list of numbers that the collator turns into model inputs.
         self.dataset_kwargs = {"skip_prepare_dataset": True}
         self.average_tokens_across_devices = False
         super().__post_init__()
+
+    def _check_start(self) -> None:
+        check_lora(self.lora)
+        if self.vlm and self.model != "nano":
+            raise ValueError(f"got both vlm={self.vlm!r} and model={self.model!r}; name the one to start from")
+        if self.train_albedo and not (self.photographs and self.use_images):
+            raise ValueError("got train_albedo without photographs to learn it from; name a folder and use_images")
+        if self.train_albedo and self.lora:
+            raise ValueError("got train_albedo and lora, whose adapters hold no 3DMM; learn the albedo without lora")
 
     def _check_dialogue_shares(self) -> None:
         unknown = set(self.dialogue_shares) - set(DIALOGUE_KINDS)
