@@ -136,13 +136,16 @@ def test_adapters_alone_are_saved_and_come_back_merged_or_not(
 
 
 def test_what_learns_is_adapters_heads_and_one_row(recipe: dict, trained: list[PeftModel], tmp_path: Path):
-    run(recipe, tmp_path / "run")
+    large = {"bf16": True, "gradient_checkpointing": True, "gradient_accumulation_steps": 2, "render_size": 56}
+    run({**recipe, **large}, tmp_path / "run")
     model = trained[-1]
     bare, _ = training.load_start(training.Start.read(tmp_path / "run"))
     first = dict(add_adapters(bare, recipe["lora"]).named_parameters())
     last = dict(model.named_parameters())
     moved = {name for name, value in last.items() if not torch.equal(value, first[name])}
     trainable = {name for name, value in last.items() if value.requires_grad}
+    assert last["base_model.model.vlm.model.multi_modal_projector.linear_1.weight"].dtype == torch.bfloat16
+    assert all(last[name].dtype == torch.float32 for name in trainable if "face_head" in name)
     assert moved <= trainable
     # Faces are only seen here: the parts for dialogue have nothing to learn from.
     still = {name for name in trainable - moved if not any(part in name for part in HEADS - {"face_head"})}
