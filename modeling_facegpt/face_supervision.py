@@ -46,6 +46,7 @@ class FaceTargets(NamedTuple):
     landmarks: Tensor | None  # (N, 468, 2)
     images: Tensor | None  # (N, 3, S, S)
     references: Tensor | None = None  # (N,)
+    typical: Tensor | None = None  # (N, P)
 
     def checked(self, faces: int, like: Tensor) -> "FaceTargets":
         """The same with a camera for each of `faces`; raises `ValueError` where numbers differ."""

@@ -202,6 +202,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
         face_references: Tensor | None = None,
         face_landmarks: Tensor | None = None,
         face_images: Tensor | None = None,
+        typical_faces: Tensor | None = None,
         pixel_attention_mask: Tensor | None = None,
         image_sizes: Tensor | None = None,
         image_grid_thw: Tensor | None = None,
@@ -233,6 +234,9 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
         face_images (`torch.Tensor` of shape `(N, 3, S, S)`, *optional*):
             sRGB pictures in [0, 1] to compare the renders with, seen by the same `picture_cameras`; NaN where a face
             has none.
+        typical_faces (`torch.Tensor` of shape `(N, P)`, *optional*):
+            For each decoded face that words alone describe, the mean of all faces that they fit; rows of NaN are not
+            known, and `face_targets` take their place.
         pixel_attention_mask (`torch.Tensor`, *optional*):
             For vision-language models that ask for it.
         logits_to_keep (`int` or `torch.Tensor`, *optional*, defaults to 0):
@@ -279,7 +283,9 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
                 self.config.face_token_id,
                 self.face_head.output.weight.device,
             )
-            targets = FaceTargets(picture_cameras, face_targets, face_landmarks, face_images, face_references)
+            targets = FaceTargets(
+                picture_cameras, face_targets, face_landmarks, face_images, face_references, typical_faces
+            )
             self._decode_faces(faces, input_ids, given_faces, targets, terms, result)
         if terms:
             result.loss = weighted_sum(terms, self.config.loss_weights)

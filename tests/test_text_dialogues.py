@@ -15,12 +15,15 @@ from collections import Counter
 
 import pytest
 import torch
-from facegpt_trainer.dialogues import FRESH, SPLITS, Dialogue, is_held_out
+from facegpt_trainer.attributes import ShapeSpace, default_picture_camera
+from facegpt_trainer.dialogues import FRESH, SPLITS, Dialogue, Source, Wanted, is_held_out
 from facegpt_trainer.face_edits import NOTHING_TO_UNDO, apply_edit
+from facegpt_trainer.face_prompts import draw_face, typical_face
 from facegpt_trainer.face_questions import NO_JUDGEMENT, NO_NAMES
-from facegpt_trainer.situations import HELD_OUT_SITUATIONS, TRAINING_SITUATIONS
+from facegpt_trainer.situations import HELD_OUT_SITUATIONS, PEOPLE, TRAINING_SITUATIONS
 from facegpt_trainer.text_dialogues import TEXT_DIALOGUES, TEXT_SHARES, TextGrammar
 
+from modeling_facegpt.face_head import encode
 from modeling_facegpt.face_measurements import PRESENT, FaceMeasurer, measure_light, measure_pose, strongest_emotion
 from modeling_facegpt.face_parameters import FaceParameters, parameters_to_vector, select_faces, vector_to_parameters
 from modeling_facegpt.face_words import SHAPE_WORDS
@@ -238,3 +241,26 @@ def test_a_grammar_of_an_unknown_split_is_refused(measurer: FaceMeasurer):
 def test_a_tiny_model_has_a_grammar_too(face_model):
     dialogues = TextGrammar(FaceMeasurer(face_model), 0).batch(0, 20, ("explicit", "edit"))
     assert all(select_faces(vector_to_parameters(d.faces, face_model.config), slice(None)) for d in dialogues)
+
+
+def test_typical_faces_are_the_mean_of_all_that_are_drawn(measurer: FaceMeasurer):
+    source = Source(ShapeSpace(measurer), 3)
+    wanted = Wanted({source.shapes.names[0]: 1}, "angry", "left", "above")
+    drawn = [draw_face(source, PEOPLE[3], wanted) for _ in range(600)]
+    config, camera = measurer.face_model.config, default_picture_camera()
+    everyone = FaceParameters(*(torch.cat(group) for group in zip(*drawn, strict=True)))
+    mean = encode(everyone, camera.expand(len(drawn), 3), config).mean(0, keepdim=True)
+    typical = encode(typical_face(source, PEOPLE[3], wanted), camera, config)
+    assert typical.abs().max() > 1.5  # far from the average face
+    torch.testing.assert_close(typical, mean, rtol=0, atol=0.2)
+
+
+def test_faces_from_words_come_with_their_typical_face(grammar: TextGrammar):
+    dialogues = grammar.batch(0, 60)
+    assert {d.kind for d in dialogues if d.typical_faces().isfinite().any()} >= {"explicit", "speculative", "edit"}
+    for dialogue in dialogues:
+        known = dialogue.typical_faces().isfinite().all(-1).tolist()
+        assert len(known) == len(dialogue.references)
+        assert not any(there for there, ref in zip(known, dialogue.references, strict=True) if ref != FRESH)
+        if dialogue.kind in ("explicit", "speculative"):
+            assert known[0]

@@ -177,10 +177,26 @@ def _supervise_flow(
     true = targets.parameters.to(parameters) if labelled else torch.full_like(parameters, torch.nan)
     index = (imagined & true.isfinite().all(-1)).nonzero()[:, 0]
     codes = encode(vector_to_parameters(true[index], config), targets.picture_cameras[index], config)
-    example, wanted = draw_flow_examples(codes, faces.states[index])
+    states, visibility = faces.states[index], model.face_model.component_visibility.to(codes)
+    example, wanted = draw_flow_examples(codes, states)
     velocity = model.flow_head(*example)
-    errors = flow_loss(velocity, wanted) * model.face_model.component_visibility.to(velocity)
-    return _Supervised({"flow": _mean(errors)} if labelled else {}, velocity.sum())
+    means, mean_codes = _typical_codes(model, codes, states, targets.select(index))
+    terms = {
+        "flow": _mean(flow_loss(velocity, wanted) * visibility),
+        "flow_mean": _mean(mean_over_groups(code_loss(means, mean_codes) * visibility, config)),
+    }
+    return _Supervised(terms if labelled else {}, velocity.sum() + means.sum())
+
+
+def _typical_codes(model: Any, codes: Tensor, states: Tensor, targets: FaceTargets) -> tuple[Tensor, Tensor]:
+    """What the flow head takes for the means of faces, with the words and without, and what they are, `(2K, P)`."""
+    if targets.typical is not None:
+        config = model.config.face_model_config
+        known = targets.typical.isfinite().all(-1).nonzero()[:, 0]
+        typical = vector_to_parameters(targets.typical[known].to(codes), config)
+        codes = codes.index_put((known,), encode(typical, targets.picture_cameras[known], config))
+    unconditional = torch.arange(2, device=states.device).repeat_interleave(len(states)) > 0
+    return model.flow_head.means(states.repeat(2, 1), unconditional), codes.repeat(2, 1)
 
 
 def _mean(values: Tensor) -> Tensor:

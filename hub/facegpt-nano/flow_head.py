@@ -17,6 +17,9 @@ Conditional flow matching (Lipman et al. 2023) along straight paths (Liu et al. 
 codes of the face head: between a code and noise at level s lies `(1 - s) code + s noise`, and the head learns the
 velocity `noise - code`. Without its condition now and then, so that sampling can trade diversity for fidelity (Ho &
 Salimans 2022, "Classifier-Free Diffusion Guidance").
+
+Of Gaussian codes with a known mean the velocity is known, too. So the head says the mean of all codes that fit its
+condition, which a regression learns from far fewer faces than velocities need, and the network what differs from that.
 """
 
 import math
@@ -76,9 +79,10 @@ class FlowBlock(nn.Module):
 class FlowHead(nn.Module):
     """The velocity of a noisy code, given the hidden state that predicts its `<FACE>`.
 
-    Codes are about N(0, 1) over faces. The velocity of exactly such codes is known, and the network adds what differs
-    from it, at unit variance for every noise level (as Karras et al. 2022, "Elucidating the Design Space of
-    Diffusion-Based Generative Models", do for denoisers): an untrained head draws from the prior over faces.
+    Codes are about N(mean, 1) over the faces that fit the words. The velocity of exactly such codes is known, and the
+    network adds what differs from it, at unit variance for every noise level (as Karras et al. 2022, "Elucidating the
+    Design Space of Diffusion-Based Generative Models", do for denoisers): an untrained head, whose means are small,
+    draws from the prior over faces.
     """
 
     def __init__(self, config: FaceGPTConfig, hidden_size: int, width: int):
@@ -87,6 +91,7 @@ class FlowHead(nn.Module):
         self.norm = nn.LayerNorm(hidden_size)
         self.condition = nn.Linear(hidden_size, width)
         self.no_condition = nn.Embedding(1, width)
+        self.mean = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, self.code_size))
         self.level = nn.Sequential(nn.Linear(2 * LEVEL_FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
         self.input = nn.Linear(self.code_size, width)
         self.blocks = nn.ModuleList(FlowBlock(width) for _ in range(BLOCKS))
@@ -101,14 +106,23 @@ class FlowHead(nn.Module):
             states (`torch.Tensor` of shape `(N, D)`): the states that predict the faces.
             unconditional (`torch.Tensor` of shape `(N,)`): bool; true where the state is not to count.
         """
-        wanted = torch.where(unconditional[:, None], self.no_condition.weight, self.condition(self.norm(states)))
+        wanted = self._wanted(states, unconditional)
         condition = wanted + self.level(_level_waves(levels))
         levels = levels[:, None]
         variance = levels.square() + (1 - levels).square()
         features = self.input(noisy * variance.rsqrt())
         for block in self.blocks:
             features = block(features, condition)
-        return (2 * levels - 1) / variance * noisy + variance.rsqrt() * self.output(features)
+        # The mean is learned by its own loss: noise would only disturb it.
+        known = (2 * levels - 1) * noisy - levels * self.mean(wanted).detach()
+        return known / variance + variance.rsqrt() * self.output(features)
+
+    def means(self, states: Tensor, unconditional: Tensor) -> Tensor:
+        """Mean codes `(N, P)` of all faces that fit; arguments as of `forward`."""
+        return self.mean(self._wanted(states, unconditional))
+
+    def _wanted(self, states: Tensor, unconditional: Tensor) -> Tensor:
+        return torch.where(unconditional[:, None], self.no_condition.weight, self.condition(self.norm(states)))
 
 
 class FlowExample(NamedTuple):

@@ -54,6 +54,7 @@ LARGEST_TURN = 55.0
 LEAST_EFFICIENCY = 0.3  # below, a named slider moves a measure mostly by the way
 SIDE_LIGHT = 0.85  # share of the light from everywhere
 BRIGHTER = 1.35
+PORTRAITS_OF_MEAN = 512  # their light and expression are averaged; the other means are known
 # Prefixes of the 3DMM's named directions that change one part and little else.
 SLIDER_PREFIXES = {
     "nose": "nose-",
@@ -97,6 +98,7 @@ class ShapeSpace:
     def __init__(self, measurer: FaceMeasurer):
         self.measurer = measurer
         self.names = measurer.names
+        self.average = average_portrait(measurer)
         steps = [self._edit_direction(name) for name in self.names]
         self.edit_steps = torch.stack(steps)  # (A, K) what raises each measure by one standard deviation
         self._slopes = measurer.slopes.numpy()
@@ -158,6 +160,18 @@ def sample_portraits(generator: torch.Generator, measurer: FaceMeasurer, faces: 
         translation=translation,
         log_focal=torch.zeros(faces, 1),
         gaze=normal(generator, 0.02, faces, 2).repeat(1, config.num_eyes),
+    )
+
+
+def average_portrait(measurer: FaceMeasurer) -> FaceParameters:
+    """The mean `(1, ...)` of the people that `sample_portraits` draws."""
+    drawn = sample_portraits(torch.Generator().manual_seed(0), measurer, PORTRAITS_OF_MEAN)
+    mean = FaceParameters(*(group.mean(0, keepdim=True) for group in drawn))
+    return mean._replace(
+        identity=torch.zeros_like(mean.identity),
+        albedo=torch.zeros_like(mean.albedo),
+        rotation=matrix_to_rotation_6d(torch.eye(3)[None]),
+        gaze=torch.zeros_like(mean.gaze),
     )
 
 

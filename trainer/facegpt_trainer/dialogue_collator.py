@@ -155,6 +155,7 @@ def lay_out(processor: FaceGPTProcessor, rows: Rows) -> dict[str, Tensor]:
         "given_faces": torch.cat([dialogue.read_faces() for dialogue in rows.dialogues]),
         "face_references": torch.tensor(references, dtype=torch.int64),
         "face_targets": faces[~given],
+        "typical_faces": torch.cat([dialogue.typical_faces() for dialogue in rows.dialogues]),
         "face_landmarks": rows.face_landmarks,
         "face_images": rows.face_images,
     }

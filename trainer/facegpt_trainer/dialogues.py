@@ -67,6 +67,13 @@ class Dialogue(NamedTuple):
     references: tuple[int, ...]  # of every <FACE> in an answer: index of the one that it changes, or FRESH
     wanted: Wanted | None = None  # of a first face made from words
     edits: tuple[Edit | None, ...] = ()  # of every later face of an answer; None: an undo
+    typical: tuple[Tensor | None, ...] = ()  # (1, P) of every face of an answer: mean of all that fit; None: not known
+
+    def typical_faces(self) -> Tensor:
+        """The typical faces `(N, P)` of the N faces of answers, NaN where not known."""
+        typical = self.typical or (None,) * len(self.references)
+        unknown = torch.full((1, self.faces.shape[1]), torch.nan)
+        return torch.cat([unknown[:0], *(unknown if face is None else face for face in typical)])
 
     def read_faces(self) -> Tensor:
         """The faces `(F, P)` that the model reads: NaN where no turn follows, which could ask about them.
@@ -169,6 +176,7 @@ class Script:
         self.given: list[bool] = []
         self.references: list[int] = []
         self.edits: list[Edit | None] = []
+        self.typical: list[Tensor | None] = []
         self.wanted: Wanted | None = None
         self.picture = picture
 
@@ -184,16 +192,19 @@ class Script:
         """An answer in words."""
         self.messages.append({"role": "assistant", "content": [{"type": "text", "text": text}]})
 
-    def show(self, face: FaceParameters, reference: int = FRESH) -> int:
-        """An answer that is a face; gives its index among the dialogue's faces."""
+    def show(self, face: FaceParameters, reference: int = FRESH, typical: FaceParameters | None = None) -> int:
+        """An answer that is a face, one of those of which `typical` is the mean; gives its index among the dialogue's
+        faces."""
         self.say(FACE_TOKEN)
         self.references.append(reference)
+        self.typical.append(None if typical is None else parameters_to_vector(typical))
         return self._add([face], False)
 
     def show_all(self, faces: Sequence[FaceParameters]) -> list[int]:
         """An answer of fresh faces; gives their indices."""
         self.say(FACE_TOKEN * len(faces))
         self.references.extend([FRESH] * len(faces))
+        self.typical.extend([None] * len(faces))
         last = self._add(faces, False)
         return list(range(last + 1 - len(faces), last + 1))
 
@@ -212,4 +223,5 @@ class Script:
             references=tuple(self.references),
             wanted=self.wanted,
             edits=tuple(self.edits),
+            typical=tuple(self.typical),
         )

@@ -198,7 +198,7 @@ def edit_dialogue(source: Source) -> Script:
         asked = explicit_request(source)
         script.wanted = asked.wanted
         script.ask(asked.text)
-        index, face = script.show(asked.face), asked.face
+        index, face = script.show(asked.face, typical=asked.typical), asked.face
         script.ask(request.text)
     continue_edits(source, script, index, face, request)
     return script

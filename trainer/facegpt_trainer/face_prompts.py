@@ -13,6 +13,7 @@
 # limitations under the License.
 """Faces from words: phrases of persons, shapes and expressions, and situations from which an expression follows."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -22,7 +23,7 @@ from modeling_facegpt.face_words import ACTION_WORDS, EMOTION_WORDS, SHAPE_WORDS
 from modeling_facegpt.facial_expressions import ACTIONS, CALM, EMOTIONS
 
 from . import wordings
-from .attributes import CLEARLY, SPREAD, face_camera, light_from, turn
+from .attributes import CLEARLY, SPREAD, express, face_camera, light_from, turn
 from .dialogues import Script, Source, Wanted, fill
 from .situations import DESCRIBED_PEOPLE, HELD_OUT_SITUATIONS, PEOPLE, TRAINING_SITUATIONS, Person
 
@@ -40,6 +41,12 @@ LIGHT_PHRASES = {
     "above": "lit from above",
     "below": "lit from below",
 }
+# Between which amounts people, expressions and turns are drawn, over the usual one; and the means of all amounts.
+PERSON_AMOUNTS, EXPRESSION_AMOUNTS, TURN_AMOUNTS = (0.8, 1.3), (0.75, 1.15), (0.8, 1.3)
+MEAN_OF_PERSON, MEAN_OF_EXPRESSION, MEAN_OF_TURN = (
+    sum(amounts) / 2 for amounts in (PERSON_AMOUNTS, EXPRESSION_AMOUNTS, TURN_AMOUNTS)
+)
+MEAN_DEVIATION = math.sqrt(2 / math.pi)  # of |x| for x ~ N(0, 1)
 FEELINGS = {emotion: emotion for emotion in (*EMOTIONS, CALM)} | {"loving": "full of love"}
 
 
@@ -49,6 +56,7 @@ class Request(NamedTuple):
     text: str
     face: FaceParameters  # (1, ...)
     wanted: Wanted
+    typical: FaceParameters  # (1, ...) mean of all faces that it asks for
 
 
 class _Plan(NamedTuple):
@@ -66,7 +74,7 @@ def explicit_request(source: Source) -> Request:
     phrase += f", {TURN_PHRASES[turned]}" if turned else ""
     phrase += f", {LIGHT_PHRASES[light]}" if light else ""
     wanted = Wanted(plan.shape, plan.expression, turned, light)
-    return Request(source.word(wordings.EXPLICIT, phrase=phrase), draw_face(source, plan.person, wanted), wanted)
+    return _request(source, source.word(wordings.EXPLICIT, phrase=phrase), plan.person, wanted)
 
 
 def speculative_request(source: Source) -> tuple[Request, Person]:
@@ -82,7 +90,11 @@ def speculative_request(source: Source) -> tuple[Request, Person]:
     blanks = {"subject": person.subject, "possessive": person.possessive, "clause": situation.clause}
     text = fill(template, blanks)
     wanted = Wanted({}, situation.emotion)
-    return Request(text, draw_face(source, person, wanted), wanted), person
+    return _request(source, text, person, wanted), person
+
+
+def _request(source: Source, text: str, person: Person, wanted: Wanted) -> Request:
+    return Request(text, draw_face(source, person, wanted), wanted, typical_face(source, person, wanted))
 
 
 def draw_face(source: Source, person: Person, wanted: Wanted) -> FaceParameters:
@@ -90,14 +102,31 @@ def draw_face(source: Source, person: Person, wanted: Wanted) -> FaceParameters:
     face = source.portrait()
     scores = {
         name: sign * (CLEARLY + SPREAD * abs(source.random.gauss(0, 1))) for name, sign in wanted.shape.items()
-    } | {name: value * source.random.uniform(0.8, 1.3) for name, value in person.shape.items()}
+    } | {name: value * source.random.uniform(*PERSON_AMOUNTS) for name, value in person.shape.items()}
     scores = {name: value for name, value in scores.items() if name in source.shapes.names}
     if scores:
         face = face._replace(identity=source.shapes.impose(face.identity, scores))
     if wanted.expression not in (None, CALM):
-        face = show_expression(source, face, wanted.expression, source.random.uniform(0.75, 1.15))
+        face = show_expression(source, face, wanted.expression, source.random.uniform(*EXPRESSION_AMOUNTS))
     if wanted.turned:
-        yaw, pitch = (angle * source.random.uniform(0.8, 1.3) for angle in TURNS[wanted.turned])
+        yaw, pitch = (angle * source.random.uniform(*TURN_AMOUNTS) for angle in TURNS[wanted.turned])
+        face = turn(face_camera(face), yaw, pitch)
+    return light_from(face, wanted.light) if wanted.light else face
+
+
+def typical_face(source: Source, person: Person, wanted: Wanted) -> FaceParameters:
+    """The mean of what `draw_face` draws: the average person, and everything that is asked for at its mean amount."""
+    face = source.shapes.average
+    scores = {name: sign * (CLEARLY + SPREAD * MEAN_DEVIATION) for name, sign in wanted.shape.items()} | {
+        name: value * MEAN_OF_PERSON for name, value in person.shape.items() if name in source.shapes.names
+    }
+    if scores:
+        face = face._replace(identity=source.shapes.impose(face.identity, scores))
+    if wanted.expression not in (None, CALM):
+        shown = express(face, source.measurer, wanted.expression, MEAN_OF_EXPRESSION).expression
+        face = face._replace(expression=torch.maximum(face.expression, shown))
+    if wanted.turned:
+        yaw, pitch = (angle * MEAN_OF_TURN for angle in TURNS[wanted.turned])
         face = turn(face_camera(face), yaw, pitch)
     return light_from(face, wanted.light) if wanted.light else face
 
@@ -176,7 +205,7 @@ def explicit_dialogue(source: Source) -> Script:
     request = explicit_request(source)
     script.wanted = request.wanted
     script.ask(request.text)
-    script.show(request.face)
+    script.show(request.face, typical=request.typical)
     return script
 
 
@@ -186,7 +215,7 @@ def speculative_dialogue(source: Source) -> Script:
     request, person = speculative_request(source)
     script.wanted = request.wanted
     script.ask(request.text)
-    script.show(request.face)
+    script.show(request.face, typical=request.typical)
     if source.chance(0.25):
         several = person.pronoun == "they"
         does, verb = ("do", "are") if several else ("does", "is")

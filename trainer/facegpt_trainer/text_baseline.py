@@ -39,20 +39,23 @@ from transformers import (
 )
 
 from modeling_facegpt.configuration_facegpt import FaceGPTConfig
+from modeling_facegpt.face_editing import mean_over_groups
 from modeling_facegpt.face_head import decode, encode
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import FaceParameters, vector_to_parameters
 from modeling_facegpt.flow_head import FlowHead, draw_flow_examples, draw_noise, sample_codes
-from modeling_facegpt.losses import flow_loss
+from modeling_facegpt.losses import code_loss, flow_loss
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.morphable_model import MorphableModel
 
 from .attributes import default_picture_camera
 from .request_evaluation import MakeFaces
 from .text_dialogues import TextGrammar
+from .training_config import LOSS_WEIGHTS
 
 REQUESTS = ("explicit", "speculative")
 STEPS, GUIDANCE_SCALE = 25, 1.5  # as a checkpoint's own
+MEAN_WEIGHT = LOSS_WEIGHTS["flow_mean"] / LOSS_WEIGHTS["flow"]
 
 
 class TextBaselineConfig(PreTrainedConfig):
@@ -87,12 +90,21 @@ class TextBaseline(PreTrainedModel):
         weight = attention_mask[..., None].to(states)
         return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, face_targets: Tensor) -> dict[str, Tensor]:
-        """The loss of faces `(B, P)` that the requests ask for."""
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, face_targets: Tensor, typical_faces: Tensor
+    ) -> dict[str, Tensor]:
+        """The loss of faces `(B, P)`, of which the requests ask for, and of the means of all such faces."""
         config = self.facegpt_config.face_model_config
-        codes = encode(vector_to_parameters(face_targets, config), default_picture_camera(len(face_targets)), config)
-        example, velocity = draw_flow_examples(codes, self.states(input_ids, attention_mask))
-        return {"loss": flow_loss(self.flow_head(*example), velocity).mean()}
+        cameras = default_picture_camera(len(face_targets))
+        codes, typical = (
+            encode(vector_to_parameters(faces, config), cameras, config) for faces in (face_targets, typical_faces)
+        )
+        states = self.states(input_ids, attention_mask)
+        example, velocity = draw_flow_examples(codes, states)
+        unconditional = torch.arange(2).repeat_interleave(len(states)) > 0
+        means = self.flow_head.means(states.repeat(2, 1), unconditional)
+        loss = flow_loss(self.flow_head(*example), velocity).mean()
+        return {"loss": loss + MEAN_WEIGHT * mean_over_groups(code_loss(means, typical.repeat(2, 1)), config).mean()}
 
 
 class RequestCollator:
@@ -110,7 +122,9 @@ class RequestCollator:
         torch.set_num_threads(1)
         dialogues = self.grammar.batch(int(examples[0]["request"]), len(examples), REQUESTS)
         faces = torch.cat([dialogue.faces[:1] for dialogue in dialogues])
-        return {**read_requests(self.tokenizer, [d.messages for d in dialogues]), "face_targets": faces}
+        typical = torch.cat([dialogue.typical_faces()[:1] for dialogue in dialogues])
+        tokens = read_requests(self.tokenizer, [dialogue.messages for dialogue in dialogues])
+        return {**tokens, "face_targets": faces, "typical_faces": typical}
 
 
 def read_requests(tokenizer: Any, dialogues: list[list[dict[str, Any]]]) -> dict[str, Tensor]:

@@ -54,6 +54,7 @@ LOSS_WEIGHTS = {
     "edit_gates": 0.5,
     "edit_change": 1.0,
     "flow": 1.0,
+    "flow_mean": 15.0,
 }
 
 
