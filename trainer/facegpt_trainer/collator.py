@@ -14,9 +14,11 @@
 """From picture numbers to model inputs: the collator draws what a batch of numbers stands for.
 
 The data set of a run is the numbers 0, 1, 2 …; what number 7 shows follows from the seed alone. So any worker of any
-process can draw any batch, and a resumed run goes on with exactly the pictures that it would have seen.
+process can draw any batch, and a resumed run goes on with exactly the pictures that it would have seen. Numbers are
+drawn some at a time; batches of those draws are the same for one process and for several.
 """
 
+from itertools import groupby
 from typing import Any, cast
 
 import torch
@@ -44,6 +46,7 @@ class FaceCollator:
         photograph_share (`float`): of each batch, in [0, 1].
         use_landmarks (`bool`): whether the photographs' landmarks are given to the losses.
         use_images (`bool`): whether the photographs themselves are compared with renders.
+        draw_size (`int`, *optional*): numbers that are drawn together. Default: those of a batch.
     """
 
     def __init__(
@@ -55,7 +58,9 @@ class FaceCollator:
         photograph_share: float = 0.0,
         use_landmarks: bool = True,
         use_images: bool = True,
+        draw_size: int | None = None,
     ):
+        self.draw_size = draw_size
         self.processor = processor
         self.engine = engine
         self.photographs = photographs
@@ -69,7 +74,7 @@ class FaceCollator:
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Model inputs for rows of `{"picture": number}`."""
         torch.set_num_threads(1)  # pictures are drawn beside the model, not instead of it
-        return self.lay_out(self.draw(int(examples[0]["picture"]), len(examples)))
+        return self.lay_out(join_batches([self.draw(*draw) for draw in split_draws(examples, self.draw_size)]))
 
     def draw(self, number: int, pictures: int) -> PictureBatch:
         """The `number`-th batch: renders, then photographs."""
@@ -149,6 +154,18 @@ class FaceCollator:
             ]
             self.answer_lengths[close_up, faces] = lengths[1] - lengths[0]
         return self.answer_lengths[close_up, faces]
+
+
+def split_draws(examples: list[dict[str, Any]], draw_size: int | None) -> list[tuple[int, int]]:
+    """First number and length of each draw of a batch; a draw that the batch holds a part of counts as one of its own.
+
+    Args:
+        examples (`list`): rows of `{"picture": number}`, numbers in order.
+        draw_size (`int` or `None`): numbers from a multiple of this to the next are one draw; `None`: all of them are.
+    """
+    numbers = [int(example["picture"]) for example in examples]
+    draws = groupby(numbers, key=lambda number: 0 if draw_size is None else number // draw_size)
+    return [(next(draw), 1 + sum(1 for _ in draw)) for _, draw in draws]
 
 
 def join_batches(parts: list[PictureBatch]) -> PictureBatch:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import set_seed
 from datasets import Dataset
 from torch import Tensor, nn
 from transformers import TrainingArguments
@@ -26,6 +27,7 @@ from trl import SFTTrainer
 
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
+from modeling_facegpt.output_facegpt import weighted_sum
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import Reconstruction, landmarks_in_photo
 
@@ -33,6 +35,7 @@ from .checkpoint import CheckpointWriter, build_untrained, last_whole_checkpoint
 from .collator import FaceCollator
 from .data_engine import DataEngine
 from .dialogue_collator import DialogueCollator
+from .distributed import keep_face_model_apart, share_terms
 from .photographs import PhotographFolder, load_photographs
 from .training_config import FaceGPTTrainingConfig
 from .vision_warm_up import warm_up_vision
@@ -50,15 +53,21 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
         # Undo the patch: the bound method of the class comes back.
         vars(self.model).pop("forward", None)
         self.model_accepts_loss_kwargs = False
+        if self.accelerator.num_processes > 1:
+            keep_face_model_apart(self.model)
+            # Each process draws noise of its own.
+            set_seed(args.seed, device_specific=True)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         outputs = model(**inputs)
         mode = "train" if model.training else "eval"
-        for name, term in outputs.loss_terms.items():
+        shared = share_terms(outputs.loss_terms, outputs.loss_counts, self.accelerator)
+        for name, term in shared.means.items():
             self._metrics[mode][name].append(term.item())
-        return (outputs.loss, outputs) if return_outputs else outputs.loss
+        loss = weighted_sum(shared.parts, self.model.config.loss_weights)
+        return (loss, outputs) if return_outputs else loss
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Through `from_pretrained`: the plain way would skip every key of the backbone that was renamed on saving."""
@@ -85,6 +94,7 @@ def train(config: FaceGPTTrainingConfig) -> Path:
         photograph_share=config.photograph_share,
         use_landmarks=config.use_landmarks,
         use_images=config.use_images,
+        draw_size=config.draw_size or config.per_device_train_batch_size,
     )
     shares = config.dialogue_shares
     collator = DialogueCollator(looks, FaceMeasurer(engine.face_model), shares) if shares else looks
@@ -124,6 +134,7 @@ def warm_up_arguments(config: FaceGPTTrainingConfig) -> TrainingArguments:
         save_total_limit=1,
         dataloader_num_workers=config.dataloader_num_workers,
         remove_unused_columns=False,
+        train_sampling_strategy="sequential",
         report_to="none",
         use_cpu=config.use_cpu,
     )

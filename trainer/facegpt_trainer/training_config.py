@@ -65,6 +65,13 @@ class FaceGPTTrainingConfig(SFTConfig):
         metadata={"help": "Train the vision tower too; a warmed-up one had better wait for the language model."},
     )
     data_seed: int = field(default=0, metadata={"help": "Seed of the stream of pictures."})
+    draw_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Pictures that are drawn together, `per_device_train_batch_size` by default. With the same number, "
+            "one process and several see the same pictures in their batches."
+        },
+    )
     photographs: str | None = field(default=None, metadata={"help": "Folder of photographs to mix in."})
     photograph_landmarks: str | None = field(
         default=None, metadata={"help": "`.npz` with `files` and `mediapipe478` in pixels: machine landmarks."}
@@ -100,6 +107,9 @@ class FaceGPTTrainingConfig(SFTConfig):
     gradient_checkpointing: bool = field(default=False, metadata={"help": "Trade time for memory."})
     max_length: int | None = field(default=None, metadata={"help": "No truncation: it would cut image tokens."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator reads them."})
+    train_sampling_strategy: str = field(
+        default="sequential", metadata={"help": "Numbers in order: what they stand for is random already."}
+    )
 
     def __post_init__(self):
         unknown = set(self.loss_weights) - set(LOSS_WEIGHTS)
@@ -112,6 +122,11 @@ class FaceGPTTrainingConfig(SFTConfig):
         if self.photograph_share and not self.photographs:
             raise ValueError(
                 f"got photograph_share={self.photograph_share} without photographs; name a folder of them"
+            )
+        if self.draw_size is not None and (self.draw_size < 1 or self.per_device_train_batch_size % self.draw_size):
+            raise ValueError(
+                f"got draw_size={self.draw_size} for batches of {self.per_device_train_batch_size}; give a number that "
+                "divides per_device_train_batch_size"
             )
         self._check_dialogue_shares()
         # The data set is a list of numbers that the collator turns into model inputs.
