@@ -23,6 +23,7 @@ from typing import NamedTuple, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -68,3 +69,11 @@ def keep_face_model_apart(model: nn.Module) -> None:
     this they are sent to every process before every step. The running statistics of norms still are."""
     fixed = [name for name, _ in model.named_buffers() if name.startswith("face_model.")]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, fixed)
+
+
+def keep_full_precision(accelerator: Accelerator) -> None:
+    """Leave lower precision to autocast under FSDP2 too. Its own policy would turn weights, cameras and landmarks of
+    the parts that must run in float32 into bfloat16: a landmark would be off by a pixel."""
+    plugin = accelerator.state.fsdp_plugin if accelerator.distributed_type == DistributedType.FSDP else None
+    if plugin is not None:
+        plugin.mixed_precision_policy = None

@@ -35,7 +35,7 @@ from .checkpoint import CheckpointWriter, build_untrained, last_whole_checkpoint
 from .collator import FaceCollator
 from .data_engine import DataEngine
 from .dialogue_collator import DialogueCollator
-from .distributed import keep_face_model_apart, share_terms
+from .distributed import keep_face_model_apart, keep_full_precision, share_terms
 from .photographs import PhotographFolder, load_photographs
 from .training_config import FaceGPTTrainingConfig
 from .vision_warm_up import warm_up_vision
@@ -55,6 +55,7 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
         self.model_accepts_loss_kwargs = False
         if self.accelerator.num_processes > 1:
             keep_face_model_apart(self.model)
+            keep_full_precision(self.accelerator)
             # Each process draws noise of its own.
             set_seed(args.seed, device_specific=True)
 
@@ -71,6 +72,8 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Through `from_pretrained`: the plain way would skip every key of the backbone that was renamed on saving."""
+        if self.is_fsdp_enabled:  # saved by the names of modules, and in pieces here
+            return super()._load_from_checkpoint(resume_from_checkpoint, model)
         target = self.model if model is None else model
         loaded = FaceGPTForConditionalGeneration.from_pretrained(resume_from_checkpoint, dtype=torch.float32)
         target.load_state_dict(loaded.state_dict())
@@ -113,6 +116,8 @@ def train(config: FaceGPTTrainingConfig) -> Path:
     )
     result = trainer.train(resume_from_checkpoint=last)
     trainer.save_model(config.output_dir)
+    if not trainer.is_world_process_zero():
+        return output
     facts = {"config": config.to_dict(), "result": result.metrics, "log": trainer.state.log_history}
     (output / "training.json").write_text(json.dumps(facts, indent=1, default=str))
     return output

@@ -68,8 +68,8 @@ class FaceGPTTrainingConfig(SFTConfig):
     draw_size: int | None = field(
         default=None,
         metadata={
-            "help": "Pictures that are drawn together, `per_device_train_batch_size` by default. With the same number, "
-            "one process and several see the same pictures in their batches."
+            "help": "Pictures drawn together, `per_device_train_batch_size` by default. With the same number, one "
+            "process and several see the same pictures in their batches."
         },
     )
     photographs: str | None = field(default=None, metadata={"help": "Folder of photographs to mix in."})
@@ -125,8 +125,8 @@ class FaceGPTTrainingConfig(SFTConfig):
             )
         if self.draw_size is not None and (self.draw_size < 1 or self.per_device_train_batch_size % self.draw_size):
             raise ValueError(
-                f"got draw_size={self.draw_size} for batches of {self.per_device_train_batch_size}; give a number that "
-                "divides per_device_train_batch_size"
+                f"got draw_size={self.draw_size} for batches of {self.per_device_train_batch_size}; give a number "
+                "that divides per_device_train_batch_size"
             )
         self._check_dialogue_shares()
         # The data set is a list of numbers that the collator turns into model inputs.
