@@ -15,6 +15,7 @@
 
 import pytest
 import torch
+from facegpt_trainer import data_engine
 from facegpt_trainer.data_engine import DataEngine, PictureBatch
 from facegpt_trainer.face_sampler import ExpressionSampler, sample_light, sample_scenes
 from facegpt_trainer.scenery import noise, sample_backgrounds, soft_step
@@ -91,6 +92,28 @@ def test_scenes_place_faces_in_their_pictures():
     placement = sample_scenes(torch.Generator().manual_seed(0), torch.tensor([1] * 500 + [4] * 500))
     assert ((placement.position > -0.1) & (placement.position < 1.1)).all()
     assert placement.size[:500].mean() > placement.size[500:].mean()
+
+
+def test_heads_overlap_in_some_scenes():
+    placement = sample_scenes(torch.Generator().manual_seed(0), torch.tensor([2] * 1000))
+    left, right = placement.position.unflatten(0, (1000, 2)).unbind(1)
+    assert (left[:, 0] < right[:, 0]).float().mean() > 0.98  # reading order
+    width = 0.75 * placement.size.unflatten(0, (1000, 2)).mean(1)
+    overlap = ((right - left).abs() < width[:, None] * torch.tensor([1.0, 1.3])).all(-1)
+    assert 0.1 < overlap.float().mean() < 0.4
+
+
+def test_bystanders_of_close_ups_are_drawn_but_not_labelled(engine: DataEngine, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(data_engine, "BYSTANDER_SHARE", 1.0)
+    close_up, counts = torch.ones(8, dtype=torch.bool), torch.ones(8, dtype=torch.long)
+    heads = engine._sample_heads(engine.generator(5), close_up, counts)
+    assert heads.is_face.tolist() == [True, False] * 8
+    assert sorted(heads.rank.tolist()) == [0] * 8 + [1] * 8
+    depth = heads.parameters.translation[:, 2] / (heads.picture_cameras[:, 0] * heads.parameters.log_focal[:, 0].exp())
+    assert (depth[heads.rank == 0] > depth[heads.rank == 1]).all()  # what looks smaller is drawn first
+    batch = engine.compose(engine.generator(5), close_up, counts)
+    assert batch.face_targets.shape == (8, engine.parameter_count)
+    assert batch.landmarks_seen.shape == (8, 68)
 
 
 def test_expressions_are_mirrored_names_and_within_range(face_model: MorphableModel):

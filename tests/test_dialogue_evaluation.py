@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from facegpt_hub import checkpoints
+from facegpt_hub.command_line import app
 from facegpt_trainer import text_baseline
 from facegpt_trainer.attributes import sample_portraits
 from facegpt_trainer.dialogue_evaluation import (
@@ -41,6 +43,7 @@ from facegpt_trainer.request_evaluation import (
 from facegpt_trainer.smile_evaluation import evaluate_smiles
 from facegpt_trainer.text_baseline import RequestCollator, build_baseline, load_baseline
 from facegpt_trainer.text_dialogues import TextGrammar
+from typer.testing import CliRunner
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
 from modeling_facegpt.face_measurements import FaceMeasurer
@@ -191,3 +194,15 @@ def test_the_baseline_s_recipe_can_be_read():
     assert set(settings) <= {field.name for field in fields(text_baseline.TextBaselineTrainingConfig)}
     config = text_baseline.TextBaselineTrainingConfig(**settings, use_cpu=True)
     assert config.requests > 10_000 and config.remove_unused_columns is False
+
+
+def test_checkpoints_that_only_see_faces_can_be_asked_general_questions_but_no_others(
+    monkeypatch: pytest.MonkeyPatch, eager_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
+):
+    assert not eager_facegpt.config.dialogue_hidden_size
+    checkpoint = checkpoints.Checkpoint("tiny", eager_facegpt, processor)
+    monkeypatch.setattr(checkpoints, "load_checkpoint", lambda name: checkpoint)
+    result = CliRunner().invoke(app, ["evaluate", "general", "--pictures", "2"])
+    assert result.exit_code == 0, result.output
+    assert "general questions answered" in result.output
+    assert "not trained on dialogues" in str(CliRunner().invoke(app, ["evaluate", "edits"]).exception)

@@ -83,7 +83,8 @@ def general(model: Model = DEFAULT, pictures: Count = 300, facts: Facts = None) 
     """Questions on drawn shapes; run it on the checkpoint from before face training, too."""
     from facegpt_trainer.dialogue_evaluation import evaluate_general
 
-    print_figures(f"general: {model}", evaluate_general(_load(model), pictures=pictures), facts)
+    figures = evaluate_general(_load(model, about_faces=False), pictures=pictures)
+    print_figures(f"general: {model}", figures, facts)
 
 
 @app.command()
@@ -122,8 +123,8 @@ def _requests(
     print_figures(f"{kind}: {model}", figures, facts)
 
 
-def _load(model: str) -> "Talker":
-    """A checkpoint that talks about faces; one that does not is refused."""
+def _load(model: str, *, about_faces: bool = True) -> "Talker":
+    """A checkpoint; one that does not talk about faces is refused where it must."""
     from facegpt_trainer.dialogue_evaluation import Talker
     from transformers.utils import logging
 
@@ -133,7 +134,7 @@ def _load(model: str) -> "Talker":
 
     logging.disable_progress_bar()
     loaded = load_checkpoint(model)
-    if not loaded.model.config.dialogue_hidden_size:
+    if about_faces and not loaded.model.config.dialogue_hidden_size:
         raise ValueError(
             f"got {model}, which was not trained on dialogues about faces; name a checkpoint that was (nano_chat.yaml)"
         )

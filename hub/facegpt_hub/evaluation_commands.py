@@ -26,6 +26,7 @@ app = typer.Typer(name="evaluate", help="Print how good a checkpoint or a 3DMM i
 
 Model = Annotated[str, typer.Option(help="Checkpoint: a name, a directory, or owner/name on the Hub.")]
 Faces = Annotated[Path, typer.Option(help="Folder with landmarks.npz and the photographs that it names.")]
+Refine = Annotated[int, typer.Option(min=0, metavar="STEPS", help="Fit faces to their pixels.")]
 Facts = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file, too.")]
 
 DEFAULT = "facegpt-nano"
@@ -36,7 +37,7 @@ def photographs(
     data: Faces,
     model: Model = DEFAULT,
     everything: bool = False,
-    refine: Annotated[int, typer.Option(min=0, metavar="STEPS", help="Fit faces to their pixels.")] = 0,
+    refine: Refine = 0,
     facts: Facts = None,
 ) -> None:
     """Landmark errors and faces found on held-out photographs (with `--everything`, faces found on all of them)."""
@@ -52,11 +53,19 @@ def photographs(
 
 
 @app.command()
-def renders(model: Model = DEFAULT, pictures: int = 200, facts: Facts = None) -> None:
+def renders(model: Model = DEFAULT, pictures: int = 200, refine: Refine = 0, facts: Facts = None) -> None:
     """Geometry against the truth on held-out renders of one face each."""
     from facegpt_trainer.evaluation import evaluate_renders
 
-    _show("renders", model, facts, lambda loaded: evaluate_renders(*loaded, pictures=pictures))
+    _show("renders", model, facts, lambda loaded: evaluate_renders(*loaded, pictures=pictures, refine_steps=refine))
+
+
+@app.command()
+def groups(model: Model = DEFAULT, pictures: int = 120, facts: Facts = None) -> None:
+    """Faces found in held-out renders of two to four people, also where they overlap."""
+    from facegpt_trainer.group_evaluation import evaluate_groups
+
+    _show("groups", model, facts, lambda loaded: evaluate_groups(*loaded, pictures=pictures))
 
 
 @app.command()

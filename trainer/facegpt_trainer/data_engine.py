@@ -36,9 +36,11 @@ from modeling_facegpt.shading import linear_to_srgb
 from .appearance import Appearance, dress_heads
 from .face_sampler import (
     ExpressionSampler,
+    Placement,
     chance,
     normal,
     picture_camera_in_pixels,
+    sample_bystanders,
     sample_close_ups,
     sample_parameters,
     sample_picture_cameras,
@@ -63,6 +65,7 @@ FACES_IN_SCENES = (0.25, 0.5, 0.14, 0.07, 0.04)
 GLASSES_SHARE = 0.18
 COVERED = 0.12  # change of colour from which something counts as drawn over a landmark
 SEEN_FROM_BEHIND = 0.4  # of the pictures without a face: a head all the same, turned away
+BYSTANDER_SHARE = 0.12  # of the close-ups of a face: another one, partly shown, that nobody asks for
 
 
 class PictureBatch(NamedTuple):
@@ -85,7 +88,8 @@ class _Heads(NamedTuple):
     parameters: FaceParameters  # (H, ...)
     picture_cameras: Tensor  # (H, 3)
     owners: Tensor  # (H,) picture
-    rank: Tensor  # (H,) place within the picture, from the left
+    is_face: Tensor  # (H,) bool: one of the faces that the picture shows, from left to right; the last head may not be
+    rank: Tensor  # (H,) place within the picture, from the farthest to the nearest
 
 
 class _Drawn(NamedTuple):
@@ -131,13 +135,12 @@ class DataEngine:
     @torch.no_grad()
     def compose(self, generator: torch.Generator, close_up: Tensor, counts: Tensor) -> PictureBatch:
         """Pictures with given numbers of faces `(B,)`, as close-ups or whole photographs `(B,)`."""
-        behind = (counts == 0) & chance(generator, SEEN_FROM_BEHIND, len(counts))
-        heads = self._sample_heads(generator, close_up, counts + behind.long(), behind)
+        heads = self._sample_heads(generator, close_up, counts)
         canvas = sample_backgrounds(generator, len(counts), self.side)
         drawn = _Drawn(canvas, torch.zeros(0, 68), torch.zeros(0))
         if len(heads.owners):
             drawn = self._draw_heads(generator, canvas, heads)
-        faces = ~behind[heads.owners]
+        faces = heads.is_face
         vector = parameters_to_vector(heads.parameters)[faces]
         unknown = float("nan")
         return PictureBatch(
@@ -152,12 +155,20 @@ class DataEngine:
             glasses=drawn.glasses[faces],
         )
 
-    def _sample_heads(self, generator: torch.Generator, close_up: Tensor, counts: Tensor, behind: Tensor) -> _Heads:
-        owners = torch.repeat_interleave(torch.arange(len(counts)), counts)
+    def _sample_heads(self, generator: torch.Generator, close_up: Tensor, counts: Tensor) -> _Heads:
+        behind = (counts == 0) & chance(generator, SEEN_FROM_BEHIND, len(counts))
+        beside = close_up & (counts == 1) & chance(generator, BYSTANDER_SHARE, len(counts))
+        heads = counts + (behind | beside).long()
+        owners = torch.repeat_interleave(torch.arange(len(counts)), heads)
+        first = (heads.cumsum(0) - heads)[owners]
+        is_face = torch.arange(len(owners)) - first < counts[owners]
         near = sample_close_ups(generator, len(owners))
-        far = sample_scenes(generator, counts)
+        bystander = (~is_face & beside[owners]).nonzero()[:, 0]
+        added = sample_bystanders(generator, Placement(near.position[first[bystander]], near.size[first[bystander]]))
+        near = Placement(*(part.index_copy(0, bystander, new) for part, new in zip(near, added, strict=True)))
+        far = sample_scenes(generator, heads)
         is_near = close_up[owners]
-        placement = type(near)(
+        placement = Placement(
             torch.where(is_near[:, None], near.position, far.position), torch.where(is_near, near.size, far.size)
         )
         cameras = sample_picture_cameras(generator, placement, is_near)
@@ -165,8 +176,8 @@ class DataEngine:
         away = behind[owners]
         turn = torch.where(away, torch.pi + normal(generator, 0.4, len(owners)).clamp(-0.8, 0.8), 0.0)
         rotation = rotation_6d_to_matrix(parameters.rotation) @ rotation_about_axis(turn, 1)
-        rank = torch.arange(len(owners)) - (counts.cumsum(0) - counts)[owners]
-        return _Heads(parameters._replace(rotation=matrix_to_rotation_6d(rotation)), cameras, owners, rank)
+        parameters = parameters._replace(rotation=matrix_to_rotation_6d(rotation))
+        return _Heads(parameters, cameras, owners, is_face, _rank_by_size(owners, placement.size))
 
     def _draw_heads(self, generator: torch.Generator, canvas: Tensor, heads: _Heads) -> _Drawn:
         mesh = self.face_model(heads.parameters)
@@ -243,6 +254,11 @@ class _Layers:
         chosen = chance(self.generator, probability, len(picture)).nonzero()[:, 0]
         frame = HeadFrame(self.side, *(part[chosen] for part in self.frames))
         return picture.index_copy(0, chosen, draw(self.generator, picture[chosen], frame, colour[chosen]))
+
+
+def _rank_by_size(owners: Tensor, size: Tensor) -> Tensor:
+    """How many of the heads `(H,)` of the same picture are smaller: what looks larger stands in front."""
+    return ((owners[:, None] == owners) & (size[:, None] > size)).sum(-1)
 
 
 def _eye_centres(landmarks: Tensor) -> Tensor:

@@ -105,9 +105,18 @@ def evaluate_photographs(
 
 
 def evaluate_renders(
-    model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, *, pictures: int = 200
+    model: FaceGPTForConditionalGeneration,
+    processor: FaceGPTProcessor,
+    *,
+    pictures: int = 200,
+    refine_steps: int = 0,
 ) -> dict[str, float]:
     """Geometry, pose and appearance of held-out renders of one face each, drawn as whole photographs.
+
+    Args:
+        model, processor: the checkpoint.
+        pictures (`int`): how many.
+        refine_steps (`int`): of fitting faces to their pixels, see `reconstruct`.
 
     Returns:
         `dict`: mean vertex errors over the face region in millimetres, of the checkpoint and of the mean face,
@@ -126,7 +135,8 @@ def evaluate_renders(
         side = float(engine.side)
         camera = Camera(1.2 * torch.full((len(images),), side), torch.full((len(images), 2), side / 2))
         points = landmarks_in_photo(model.face_model, true, camera)
-        for row, reconstruction in enumerate(model.reconstruct(images, processor, batch_size=BATCH)):
+        reconstructions = model.reconstruct(images, processor, refine_steps=refine_steps, batch_size=BATCH)
+        for row, reconstruction in enumerate(reconstructions):
             if not len(reconstruction.probability):
                 continue
             found.append(select_faces(reconstruction.parameters, reconstruction.probability.argmax()[None]))

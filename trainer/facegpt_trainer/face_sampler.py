@@ -61,6 +61,7 @@ EXPRESSION_FREQUENCIES = (0.2, 0.2, 0.08, 0.05, 0.05, 0.05, 0.03, 0.03, 0.07, 0.
 
 
 NEAREST_HEAD = 0.35  # metres from the camera
+CROWD_SHARE = 0.3  # of the whole photographs: heads so near to each other that they overlap
 
 
 class Placement(NamedTuple):
@@ -138,8 +139,18 @@ def sample_close_ups(generator: torch.Generator, faces: int) -> Placement:
     return Placement(0.5 + normal(generator, 0.055, faces, 2), size)
 
 
+def sample_bystanders(generator: torch.Generator, beside: Placement) -> Placement:
+    """One face partly in each crop around another, as neighbours in group photographs are."""
+    faces = len(beside.size)
+    side = torch.where(chance(generator, 0.5, faces), 1.0, -1.0)
+    away = torch.stack((side * uniform(generator, 0.65, 1.05, faces), normal(generator, 0.15, faces)), dim=-1)
+    size = 0.9 * beside.size * normal(generator, 0.15, faces).exp()
+    return Placement(beside.position + away * beside.size[:, None], size)
+
+
 def sample_scenes(generator: torch.Generator, counts: Tensor) -> Placement:
-    """`counts (B,)` faces in each picture, side by side from left to right, anywhere and of any size."""
+    """`counts (B,)` faces in each picture, from left to right, anywhere and of any size: side by side, or in a crowd
+    whose heads overlap."""
     owners = torch.repeat_interleave(torch.arange(len(counts)), counts)
     first = counts.cumsum(0) - counts
     cell = torch.arange(len(owners)) - first[owners]
@@ -149,6 +160,8 @@ def sample_scenes(generator: torch.Generator, counts: Tensor) -> Placement:
     size = smallest * (largest / smallest) ** torch.rand(len(owners), generator=generator).sqrt()
     slack = (width - 0.75 * size).clamp(min=0.05)
     x = (cell + 0.5) * width + slack * uniform(generator, -0.5, 0.5, len(owners))
+    squeezed = uniform(generator, 0.5, 0.8, len(counts))
+    x = 0.5 + torch.where(chance(generator, CROWD_SHARE, len(counts)), squeezed, 1.0)[owners] * (x - 0.5)
     free = (1 - 0.8 * size).clamp(min=0.08)
     y = 0.5 + free * (uniform(generator, -0.5, 0.5, len(owners)) * 0.9 - 0.05)
     return Placement(torch.stack((x, y), dim=-1), size)
