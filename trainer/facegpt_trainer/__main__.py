@@ -15,6 +15,7 @@
 
 import argparse
 import difflib
+import re
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -51,10 +52,16 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         output = train(read_recipe(path))
     except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(_sentence(error), file=sys.stderr)
         return 1
     print(f"Trained checkpoint: {output}")
     return 0
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says; a data loader's worker puts its traceback before that."""
+    text = str(error)
+    return re.sub(r"^[\w.]+: ", "", text.strip().splitlines()[-1]) if "Original Traceback" in text else text
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from .data_engine import DataEngine, PictureBatch
 from .dialogues import FRESH, Dialogue
 from .face_sampler import chance
-from .photographs import PhotographFolder, cut_photographs, mirror_landmark_order
+from .photographs import PhotographSource, cut_photographs, mirror_landmark_order
 
 PHOTOGRAPH_CLOSE_UP_SHARE = 0.7
 PHOTOGRAPH_FACELESS_SHARE = 0.3  # of the others
@@ -42,7 +42,7 @@ class FaceCollator:
     Args:
         processor (`FaceGPTProcessor`): makes the model's inputs.
         engine (`DataEngine`): draws pictures with known faces.
-        photographs (`PhotographFolder`, *optional*): real pictures to mix in.
+        photographs (`PhotographSource`, *optional*): real pictures to mix in.
         photograph_share (`float`): of each batch, in [0, 1].
         use_landmarks (`bool`): whether the photographs' landmarks are given to the losses.
         use_images (`bool`): whether the photographs themselves are compared with renders.
@@ -53,7 +53,7 @@ class FaceCollator:
         self,
         processor: FaceGPTProcessor,
         engine: DataEngine,
-        photographs: PhotographFolder | None = None,
+        photographs: PhotographSource | None = None,
         *,
         photograph_share: float = 0.0,
         use_landmarks: bool = True,
@@ -68,8 +68,6 @@ class FaceCollator:
         self.use_landmarks, self.use_images = use_landmarks, use_images
         self.answer_lengths: dict[tuple[bool, int], int] = {}
         self.mirrored = mirror_landmark_order(engine.face_model)
-        if photographs is not None:
-            self.usable = photographs.boxes.isfinite().all(-1).nonzero()[:, 0]
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Model inputs for rows of `{"picture": number}`."""
@@ -90,11 +88,12 @@ class FaceCollator:
     def cut(self, number: int, pictures: int) -> PictureBatch:
         """Photographs as a batch: one face each, whose parameters are not known, or a piece without a face."""
         generator = torch.Generator().manual_seed(self.engine.seed * 1_000_003 + number + 500_009)
-        index = self.usable[torch.randint(len(self.usable), (pictures,), generator=generator)]
+        source = cast(PhotographSource, self.photographs)  # without one, none are asked for
+        folder = source.pick(number // (self.draw_size or pictures), pictures, generator)
+        index = torch.arange(pictures)
         close_up = chance(generator, PHOTOGRAPH_CLOSE_UP_SHARE, pictures)
         share = torch.where(close_up, CLOSE_UP_FACELESS_SHARE, PHOTOGRAPH_FACELESS_SHARE)
         faceless = torch.rand(pictures, generator=generator) < share
-        folder = cast(PhotographFolder, self.photographs)  # without one, none are asked for
         cuts = cut_photographs(folder, index, close_up, faceless, generator, self.engine.side, self.mirrored)
         unknown = float("nan")
         parameters = torch.full((pictures, self.engine.parameter_count), unknown)

@@ -21,7 +21,7 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -121,12 +121,14 @@ class ShardedPhotographs:
     def _read_one(self, place: RowPlace) -> _Found | None:
         """`None` for a photograph that is excluded, unreadable, or of which it is known that it shows no face."""
         row = self.files[place.shard].read(place.block, place.row, self.cache)
-        name, photograph, problem = read_row(row, "image", f"row {place.number} of {self.files[place.shard].path.name}")
+        name, photograph, problem = read_row(
+            row, "image", f"row {place.number} of {self.files[place.shard].path.name}"
+        )
         if self.exclude is not None and re.search(self.exclude, name):
             return None
         points = np.full((468, 2), np.nan, dtype=np.float32)
         if photograph is not None and self.box_of is None:
-            if row[LANDMARK_COLUMN] is None:
+            if row[LANDMARK_COLUMN] is None:  # a detector found nothing
                 return None
             problem = landmark_problem(row[LANDMARK_COLUMN], photograph.image.size, name)
             points = points if problem else np.asarray(row[LANDMARK_COLUMN], dtype=np.float32)[:468, :2]

@@ -96,8 +96,8 @@ class ParquetShard:
         _check_columns(path, [column, landmark_column], schema.names)
         if not _holds_images(schema.field(column).type):
             raise ValueError(
-                f"got {path}, whose column {column!r} holds {schema.field(column).type}; name one of images, stored as "
-                "bytes or as paths"
+                f"got {path}, whose column {column!r} holds {schema.field(column).type}; name one of images, stored "
+                "as bytes or as paths"
             )
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         if groups and (largest := max(group.total_byte_size for group in groups)) > LARGEST_BLOCK:
@@ -123,8 +123,8 @@ class _Member(NamedTuple):
 
 
 class TarShard:
-    """A WebDataset file: `KEY.jpg` or the like, and `KEY.landmarks.npy`. All of it is one block: only what is asked for
-    is read of it."""
+    """A WebDataset file: `KEY.jpg` or the like, and `KEY.landmarks.npy`. All of it is one block, of which no more is
+    read than what is asked for."""
 
     def __init__(self, path: Path, column: str, landmark_column: str | None):
         self.path, self.landmarks = path, landmark_column
@@ -172,7 +172,9 @@ def _read_member(file: Any, member: _Member | None) -> bytes | None:
 def _check_columns(path: Path, wanted: list[str | None], there: list[str]) -> None:
     for name in wanted:
         if name is not None and name not in there:
-            raise ValueError(f"got {path} without a column {name!r}; it has {', '.join(there) or 'none'}: {_advice(name)}")
+            raise ValueError(
+                f"got {path} without a column {name!r}; it has {', '.join(there) or 'none'}: {_advice(name)}"
+            )
 
 
 def _advice(name: str) -> str:
@@ -185,5 +187,6 @@ def _holds_images(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         return bool({"bytes", "path"} & {field.name for field in kind})
     return any(
-        check(kind) for check in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_string, pa.types.is_large_string)
+        check(kind)
+        for check in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_string, pa.types.is_large_string)
     )

@@ -61,7 +61,7 @@ class ShardOrder:
         self._rows = lru_cache(maxsize=2 * LANES)(self._permute_rows)
 
     def place(self, turn: int, slot: int, count: int, ahead: int = 0) -> RowPlace:
-        """The row of slot `slot` of draw number `turn`, for draws of `count` rows each, or one so many rows `ahead`."""
+        """The row of one of the `count` slots of draw number `turn`, or the one that comes so many rows `ahead`."""
         lane, visit = turn % self.lanes, turn // self.lanes * count + slot + ahead
         length, longer = divmod(self.rows, self.lanes)
         start = lane * length + min(lane, longer)

@@ -36,7 +36,9 @@ from .collator import FaceCollator
 from .data_engine import DataEngine
 from .dialogue_collator import DialogueCollator
 from .distributed import keep_face_model_apart, keep_full_precision, share_terms
-from .photographs import PhotographFolder, load_photographs
+from .photograph_shards import ShardedPhotographs
+from .photographs import PhotographSource, load_photographs
+from .shard_files import has_shards
 from .training_config import FaceGPTTrainingConfig
 from .vision_warm_up import warm_up_vision
 
@@ -160,15 +162,25 @@ def load_start(config: FaceGPTTrainingConfig) -> tuple[FaceGPTForConditionalGene
 
 def load_training_photographs(
     config: FaceGPTTrainingConfig, model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
-) -> PhotographFolder | None:
+) -> PhotographSource | None:
     """The photographs of a recipe. Without landmarks, the checkpoint's own first look says where the faces are."""
     if config.photographs is None:
         return None
+    folder = Path(config.photographs)
+    settings: dict[str, Any] = {
+        "exclude": config.photograph_exclude,
+        "most_problems": config.most_photograph_problems,
+    }
+    if folder.is_dir() and has_shards(folder):
+        if not config.use_landmarks:  # looked at one by one, and always by the model as it was at the start
+            start = copy.deepcopy(model).eval().requires_grad_(False)
+            settings["box_of"] = lambda images: first_look_boxes(start, processor, images)
+        return ShardedPhotographs(folder, column=config.photograph_column, seed=config.data_seed, **settings)
     if config.use_landmarks and config.photograph_landmarks is None:
         raise ValueError("got use_landmarks without photograph_landmarks; name the file or switch use_landmarks off")
     landmarks = Path(config.photograph_landmarks) if config.use_landmarks and config.photograph_landmarks else None
     box_of = None if config.use_landmarks else lambda images: first_look_boxes(model, processor, images)
-    return load_photographs(Path(config.photographs), landmarks, exclude=config.photograph_exclude, box_of=box_of)
+    return load_photographs(folder, landmarks, box_of=box_of, **settings)
 
 
 def first_look_boxes(model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, images: list) -> Tensor:

@@ -72,7 +72,17 @@ class FaceGPTTrainingConfig(SFTConfig):
             "process and several see the same pictures in their batches."
         },
     )
-    photographs: str | None = field(default=None, metadata={"help": "Folder of photographs to mix in."})
+    photographs: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder of photographs to mix in: image files, held in memory, or Parquet or WebDataset shards of "
+            "any number, read as they are needed; their column `landmarks` is used."
+        },
+    )
+    photograph_column: str = field(default="image", metadata={"help": "Of the images of shards."})
+    most_photograph_problems: int = field(
+        default=100, metadata={"help": "Photographs that may be damaged and are left out; one more ends the run."}
+    )
     photograph_landmarks: str | None = field(
         default=None, metadata={"help": "`.npz` with `files` and `mediapipe478` in pixels: machine landmarks."}
     )
