@@ -22,6 +22,7 @@ from pathlib import Path
 
 import yaml
 
+from .recipe_checks import check_types
 from .training import train
 from .training_config import FaceGPTTrainingConfig
 
@@ -30,9 +31,13 @@ def read_recipe(path: Path) -> FaceGPTTrainingConfig:
     """The settings of a YAML file.
 
     Raises:
-        ValueError: if the file is no mapping, or a key is no setting (the nearest right one is named).
+        ValueError: if the file is no mapping, a key is no setting (the nearest right one is named), or a value is of
+            the wrong kind.
     """
-    settings = yaml.safe_load(path.read_text())
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"got {path}, which is no YAML ({' '.join(str(error).split())}); correct it there") from error
     if not isinstance(settings, dict):
         raise ValueError(f"got {path}, which is no YAML mapping; write one setting a line, such as `pictures: 1000`")
     known = [field.name for field in fields(FaceGPTTrainingConfig) if field.init]
@@ -41,6 +46,7 @@ def read_recipe(path: Path) -> FaceGPTTrainingConfig:
             nearest = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {nearest[0]}?" if nearest else ""
             raise ValueError(f"got the unknown setting {key!r} in {path}{hint}")
+    check_types(settings, FaceGPTTrainingConfig, path)
     return FaceGPTTrainingConfig(**settings)
 
 

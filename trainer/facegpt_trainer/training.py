@@ -32,6 +32,7 @@ from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import Reconstruction, landmarks_in_photo
 
 from .checkpoint import CheckpointWriter, build_untrained, last_whole_checkpoint
+from .checkpoint_checks import check_face_model, check_goes_on
 from .collator import FaceCollator
 from .data_engine import DataEngine
 from .dialogue_collator import DialogueCollator
@@ -105,6 +106,8 @@ def train(config: FaceGPTTrainingConfig) -> Path:
     collator = DialogueCollator(looks, FaceMeasurer(engine.face_model), shares) if shares else looks
     output = Path(str(config.output_dir))
     last = last_whole_checkpoint(output)
+    if last is not None:
+        check_goes_on(last, model.config)
     if config.warm_up_pictures and last is None:
         warm_up_vision(model.vlm, looks, model.config.loss_weights, warm_up_arguments(config), config.warm_up_pictures)
     if not config.train_vision:
@@ -157,6 +160,8 @@ def load_start(config: FaceGPTTrainingConfig) -> tuple[FaceGPTForConditionalGene
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # of the parts that the start lacks
         model = FaceGPTForConditionalGeneration.from_pretrained(config.model, dtype=torch.float32, **settings)
+    if config.face_model != FaceGPTTrainingConfig.face_model:
+        check_face_model(config.model, model.config, config.face_model)
     return model, FaceGPTProcessor.from_pretrained(config.model)
 
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 
 from trl import SFTConfig
 
+from .recipe_checks import check_names
+
 # Set so that each group pulls on its numbers about as strongly as the others once faces are roughly in place:
 # terms are means over very different counts of numbers (3 of position, 120 of identity).
 LOSS_WEIGHTS = {
@@ -122,16 +124,16 @@ class FaceGPTTrainingConfig(SFTConfig):
     )
 
     def __post_init__(self):
-        unknown = set(self.loss_weights) - set(LOSS_WEIGHTS)
-        if unknown:
-            raise ValueError(
-                f"got loss_weights for {sorted(unknown)}, which are no loss terms; there are {sorted(LOSS_WEIGHTS)}"
-            )
+        check_names(self.loss_weights, LOSS_WEIGHTS, "loss_weights", "loss terms")
         if not 0.0 <= self.photograph_share <= 1.0:
             raise ValueError(f"got photograph_share={self.photograph_share}, wanted a share between 0 and 1")
         if self.photograph_share and not self.photographs:
             raise ValueError(
                 f"got photograph_share={self.photograph_share} without photographs; name a folder of them"
+            )
+        if self.pictures < 1 or self.per_device_train_batch_size < 1:
+            raise ValueError(
+                f"got {self.pictures} pictures in batches of {self.per_device_train_batch_size}; give at least 1 each"
             )
         if self.draw_size is not None and (self.draw_size < 1 or self.per_device_train_batch_size % self.draw_size):
             raise ValueError(
@@ -145,9 +147,7 @@ class FaceGPTTrainingConfig(SFTConfig):
         super().__post_init__()
 
     def _check_dialogue_shares(self) -> None:
-        unknown = set(self.dialogue_shares) - set(DIALOGUE_KINDS)
-        if unknown:
-            raise ValueError(f"got dialogue_shares for {sorted(unknown)}; there are {list(DIALOGUE_KINDS)}")
+        check_names(self.dialogue_shares, DIALOGUE_KINDS, "dialogue_shares", "kinds of dialogue")
         shares = self.dialogue_shares.values()
         if shares and (min(shares) < 0 or sum(shares) <= 0):
             raise ValueError(f"got dialogue_shares={self.dialogue_shares}, wanted positive numbers")
