@@ -27,8 +27,12 @@ from facegpt_trainer.__main__ import main
 from torch.distributed.fsdp import FSDPModule
 
 
-class CheckedTrainer(training.FaceGPTTrainer):
+class ShardedTrainer(training.FaceGPTTrainer):
     """Fails unless the model really is in pieces."""
+
+    def create_accelerator_and_postprocess(self) -> None:
+        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+        super().create_accelerator_and_postprocess()
 
     def training_step(self, model, *arguments, **settings) -> torch.Tensor:
         pieces = [type(value).__name__ == "DTensor" for value in model.parameters()]
@@ -38,7 +42,5 @@ class CheckedTrainer(training.FaceGPTTrainer):
 
 
 if __name__ == "__main__":
-    PartialState(cpu=True)
-    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
-    training.FaceGPTTrainer = CheckedTrainer
+    training.FaceGPTTrainer = ShardedTrainer
     sys.exit(main())

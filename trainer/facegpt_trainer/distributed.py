@@ -19,7 +19,7 @@ values are its own.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from accelerate import Accelerator
@@ -27,7 +27,12 @@ from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from modeling_facegpt.face_parameters import FaceParameters
+
 from .training_config import LOSS_WEIGHTS
+
+# Those that may have a weight, and those that are only logged.
+TERMS = frozenset(LOSS_WEIGHTS) | {f"prior_{name}" for name in FaceParameters._fields}
 
 
 class SharedTerms(NamedTuple):
@@ -51,15 +56,17 @@ def share_terms(terms: Mapping[str, Tensor], counts: Mapping[str, Tensor], accel
     if accelerator.num_processes == 1:
         return SharedTerms(dict(terms), {name: term.detach() for name, term in terms.items()})
     # All names in one order: a process without some kind of target must not wait for the others.
-    own = {name: (terms[name], counts[name].to(terms[name])) for name in LOSS_WEIGHTS if name in terms}
     nothing = torch.zeros((), device=accelerator.device)
-    rows = [torch.stack(own.get(name, (nothing, nothing))).float().detach() for name in LOSS_WEIGHTS]
-    mean, count = torch.stack(rows).unbind(-1)
+    own = {
+        name: torch.stack((terms[name].detach().float(), counts[name].to(nothing))) for name in TERMS & terms.keys()
+    }
+    empty = torch.stack((nothing, nothing))
+    mean, count = torch.stack([own.get(name, empty) for name in sorted(TERMS)]).unbind(-1)
     total, whole = cast(Tensor, accelerator.reduce(torch.stack((mean * count, count)))).unbind()
-    means = dict(zip(LOSS_WEIGHTS, total / whole.clamp(min=1.0), strict=True))
-    shares = dict(zip(LOSS_WEIGHTS, accelerator.num_processes * count / whole.clamp(min=1.0), strict=True))
+    means = dict(zip(sorted(TERMS), total / whole.clamp(min=1.0), strict=True))
+    shares = dict(zip(sorted(TERMS), accelerator.num_processes * count / whole.clamp(min=1.0), strict=True))
     return SharedTerms(
-        {name: shares[name] * term if name in shares else term for name, term in terms.items()},
+        {name: shares.get(name, 1.0) * term for name, term in terms.items()},
         {name: means.get(name, term.detach()) for name, term in terms.items()},
     )
 
@@ -71,9 +78,18 @@ def keep_face_model_apart(model: nn.Module) -> None:
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, fixed)
 
 
-def keep_full_precision(accelerator: Accelerator) -> None:
-    """Leave lower precision to autocast under FSDP2 too. Its own policy would turn weights, cameras and landmarks of
-    the parts that must run in float32 into bfloat16: a landmark would be off by a pixel."""
+def prepare_sharding(accelerator: Accelerator, model: nn.Module) -> None:
+    """What FSDP2 has to know of a FaceGPT.
+
+    The layers that are sharded one by one are those that the model holds: families also name layers of towers that a
+    vision-language model leaves out. And lower precision is left to autocast: FSDP2's own would turn weights, cameras
+    and landmarks of the parts that must run in float32 into bfloat16, by which a landmark is off by a pixel.
+    """
     plugin = accelerator.state.fsdp_plugin if accelerator.distributed_type == DistributedType.FSDP else None
-    if plugin is not None:
-        plugin.mixed_precision_policy = None
+    if plugin is None:
+        return
+    held = {type(module).__name__ for module in model.modules()}
+    plugin.transformer_cls_names_to_wrap = plugin.transformer_cls_names_to_wrap or sorted(
+        held.intersection(cast(Any, model)._no_split_modules)
+    )
+    plugin.mixed_precision_policy = None

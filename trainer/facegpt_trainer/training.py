@@ -36,7 +36,7 @@ from .checkpoint_checks import check_face_model, check_goes_on
 from .collator import FaceCollator
 from .data_engine import DataEngine
 from .dialogue_collator import DialogueCollator
-from .distributed import keep_face_model_apart, keep_full_precision, share_terms
+from .distributed import keep_face_model_apart, prepare_sharding, share_terms
 from .photograph_shards import ShardedPhotographs
 from .photographs import PhotographSource, load_photographs
 from .shard_files import has_shards
@@ -58,7 +58,7 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
         self.model_accepts_loss_kwargs = False
         if self.accelerator.num_processes > 1:
             keep_face_model_apart(self.model)
-            keep_full_precision(self.accelerator)
+            prepare_sharding(self.accelerator, self.model)
             # Each process draws noise of its own.
             set_seed(args.seed, device_specific=True)
 
