@@ -19,9 +19,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from modeling_facegpt import FaceParameters, MorphableModel
+from modeling_facegpt import FaceParameters, MorphableModel, image_supervision
 from modeling_facegpt.camera import Camera
-from modeling_facegpt.image_supervision import ImageComparison, appearance_terms, image_terms
+from modeling_facegpt.image_supervision import ImageComparison
 from modeling_facegpt.renderer import render_mesh
 
 SIZE = 48
@@ -40,6 +40,14 @@ def photographs(face_model: MorphableModel, face_parameters: FaceParameters, cam
     camera = Camera(cameras.focal * SIZE, cameras.principal_point * SIZE)
     render = render_mesh(face_model(face_parameters), face_parameters, camera, (SIZE, SIZE))
     return render.image + 0.4 * (1 - render.mask)
+
+
+def image_terms(*arguments) -> dict[str, Tensor]:
+    return {name: term.mean for name, term in image_supervision.image_terms(*arguments).items()}
+
+
+def appearance_terms(*arguments) -> dict[str, Tensor]:
+    return {name: term.mean for name, term in image_supervision.appearance_terms(*arguments).items()}
 
 
 def see(pictures: Tensor) -> tuple[Tensor, ...]:

@@ -26,7 +26,7 @@ from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
 from .attributes import default_picture_camera
-from .collator import FaceCollator
+from .collator import FaceCollator, split_draws
 from .data_engine import PictureBatch
 from .dialogues import Dialogue
 from .picture_dialogues import PictureGrammar
@@ -73,8 +73,11 @@ class DialogueCollator:
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Model inputs for rows of `{"picture": number}`."""
         torch.set_num_threads(1)  # dialogues are drawn beside the model, not instead of it
-        number = int(examples[0]["picture"])
-        counts = dict.fromkeys(DIALOGUE_KINDS, 0) | split_rows(len(examples), self.shares)
+        draws = split_draws(examples, self.looks.draw_size)
+        return lay_out(self.processor, join_rows([part for draw in draws for part in self._draw(*draw)]))
+
+    def _draw(self, number: int, count: int) -> list[Rows]:
+        counts = dict.fromkeys(DIALOGUE_KINDS, 0) | split_rows(count, self.shares)
         parts = []
         if counts["looks"]:
             parts.append(self._looks(number, counts["looks"]))
@@ -86,7 +89,7 @@ class DialogueCollator:
         if counts["shapes"]:
             pictures, dialogues = self.shapes.batch(number, counts["shapes"])
             parts.append(faceless_rows(dialogues, self.looks.engine.side)._replace(pictures=pictures))
-        return lay_out(self.processor, join_rows(parts))
+        return parts
 
     def _looks(self, number: int, count: int) -> Rows:
         batch = self.looks.draw(number, count)

@@ -24,6 +24,7 @@ from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
 from .checkpoint import build_untrained
+from .checkpoint_checks import check_face_model
 
 START_FILE = "start.json"
 
@@ -66,7 +67,11 @@ class Start(NamedTuple):
 
 
 def load_start(start: Start) -> tuple[FaceGPTForConditionalGeneration, FaceGPTProcessor]:
-    """The model to start from and its processor. Parts that the start lacks are drawn by its seed."""
+    """The model to start from and its processor. Parts that the start lacks are drawn by its seed.
+
+    Raises:
+        ValueError: if the checkpoint is of another 3DMM than the one that is named.
+    """
     if start.vlm is None and start.model == "nano":
         return build_untrained(start.face_model, seed=start.seed)
     settings: dict[str, Any] = {}
@@ -77,6 +82,8 @@ def load_start(start: Start) -> tuple[FaceGPTForConditionalGeneration, FaceGPTPr
         torch.manual_seed(start.seed)
         if start.vlm is None:
             model = FaceGPTForConditionalGeneration.from_pretrained(start.model, dtype=dtype, **settings)
+            if start.face_model != Start().face_model:
+                check_face_model(start.model, model.config, start.face_model)
             return model, FaceGPTProcessor.from_pretrained(start.model)
         own = AutoProcessor.from_pretrained(start.vlm)
         processor = FaceGPTProcessor.from_vlm_processor(own, start.render_size)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import set_seed
 from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor, nn
@@ -27,16 +28,21 @@ from trl import SFTTrainer
 
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
+from modeling_facegpt.output_facegpt import weighted_sum
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import Reconstruction, landmarks_in_photo
 from modeling_facegpt.vision_features import vision_tower
 
 from .adapters import add_adapters
 from .checkpoint import CheckpointWriter, last_whole_checkpoint
+from .checkpoint_checks import check_goes_on
 from .collator import FaceCollator
 from .data_engine import DataEngine
 from .dialogue_collator import DialogueCollator
-from .photographs import PhotographFolder, load_photographs
+from .distributed import keep_face_model_apart, prepare_sharding, share_terms
+from .photograph_shards import ShardedPhotographs
+from .photographs import PhotographSource, load_photographs
+from .shard_files import has_shards
 from .start import Start, load_start
 from .training_config import FaceGPTTrainingConfig
 from .vision_warm_up import warm_up_vision
@@ -54,15 +60,22 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
         # Undo the patch: the bound method of the class comes back.
         vars(self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model).pop("forward", None)
         self.model_accepts_loss_kwargs = False
+        if self.accelerator.num_processes > 1:
+            keep_face_model_apart(self.model)
+            prepare_sharding(self.accelerator, self.model)
+            # Each process draws noise of its own.
+            set_seed(args.seed, device_specific=True)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         outputs = model(**inputs)
         mode = "train" if model.training else "eval"
-        for name, term in outputs.loss_terms.items():
+        shared = share_terms(outputs.loss_terms, outputs.loss_counts, self.accelerator)
+        for name, term in shared.means.items():
             self._metrics[mode][name].append(term.item())
-        return (outputs.loss, outputs) if return_outputs else outputs.loss
+        loss = weighted_sum(shared.parts, self.model.config.loss_weights)
+        return (loss, outputs) if return_outputs else loss
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """All that decay by default, but for the 3DMM's: zero is no skin."""
@@ -71,6 +84,8 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Through `from_pretrained`: the plain way would skip every key of the backbone that was renamed on saving.
         Adapters are named as they are."""
+        if self.is_fsdp_enabled:  # saved by the names of modules, and in pieces here
+            return super()._load_from_checkpoint(resume_from_checkpoint, model)
         target = self.model if model is None else model
         if isinstance(target, PeftModel):
             return super()._load_from_checkpoint(resume_from_checkpoint, target)
@@ -97,6 +112,7 @@ def train(config: FaceGPTTrainingConfig) -> Path:
         photograph_share=config.photograph_share,
         use_landmarks=config.use_landmarks,
         use_images=config.use_images,
+        draw_size=config.draw_size or config.per_device_train_batch_size,
     )
     shares = config.dialogue_shares
     collator = DialogueCollator(looks, FaceMeasurer(engine.face_model), shares) if shares else looks
@@ -104,6 +120,8 @@ def train(config: FaceGPTTrainingConfig) -> Path:
     if config.lora:
         start.write(output)
     last = last_whole_checkpoint(output)
+    if last is not None:
+        check_goes_on(last, model.config)
     if config.warm_up_pictures and last is None:
         warm_up_vision(model.vlm, looks, model.config.loss_weights, warm_up_arguments(config), config.warm_up_pictures)
     if not config.train_vision:
@@ -119,6 +137,8 @@ def train(config: FaceGPTTrainingConfig) -> Path:
     )
     result = trainer.train(resume_from_checkpoint=last)
     trainer.save_model(config.output_dir)
+    if not trainer.is_world_process_zero():
+        return output
     facts = {"config": config.to_dict(), "result": result.metrics, "log": trainer.state.log_history}
     (output / "training.json").write_text(json.dumps(facts, indent=1, default=str))
     return output
@@ -140,6 +160,7 @@ def warm_up_arguments(config: FaceGPTTrainingConfig) -> TrainingArguments:
         save_total_limit=1,
         dataloader_num_workers=config.dataloader_num_workers,
         remove_unused_columns=False,
+        train_sampling_strategy="sequential",
         report_to="none",
         use_cpu=config.use_cpu,
     )
@@ -162,15 +183,25 @@ def prepare_losses(
 
 def load_training_photographs(
     config: FaceGPTTrainingConfig, model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
-) -> PhotographFolder | None:
+) -> PhotographSource | None:
     """The photographs of a recipe. Without landmarks, the checkpoint's own first look says where the faces are."""
     if config.photographs is None:
         return None
+    folder = Path(config.photographs)
+    settings: dict[str, Any] = {
+        "exclude": config.photograph_exclude,
+        "most_problems": config.most_photograph_problems,
+    }
+    if folder.is_dir() and has_shards(folder):
+        if not config.use_landmarks:  # looked at one by one, and always by the model as it was at the start
+            start = copy.deepcopy(model).eval().requires_grad_(False)
+            settings["box_of"] = lambda images: first_look_boxes(start, processor, images)
+        return ShardedPhotographs(folder, column=config.photograph_column, seed=config.data_seed, **settings)
     if config.use_landmarks and config.photograph_landmarks is None:
         raise ValueError("got use_landmarks without photograph_landmarks; name the file or switch use_landmarks off")
     landmarks = Path(config.photograph_landmarks) if config.use_landmarks and config.photograph_landmarks else None
     box_of = None if config.use_landmarks else lambda images: first_look_boxes(model, processor, images)
-    return load_photographs(Path(config.photographs), landmarks, exclude=config.photograph_exclude, box_of=box_of)
+    return load_photographs(folder, landmarks, box_of=box_of, **settings)
 
 
 def first_look_boxes(model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, images: list) -> Tensor:

@@ -19,6 +19,7 @@ from typing import Any
 from trl import SFTConfig
 
 from .adapters import check_lora
+from .recipe_checks import check_names
 
 # Set so that each group pulls on its numbers about as strongly as the others once faces are roughly in place:
 # terms are means over very different counts of numbers (3 of position, 120 of identity).
@@ -99,7 +100,24 @@ class FaceGPTTrainingConfig(SFTConfig):
         metadata={"help": "Train the vision tower too; a warmed-up one had better wait for the language model."},
     )
     data_seed: int = field(default=0, metadata={"help": "Seed of the stream of pictures."})
-    photographs: str | None = field(default=None, metadata={"help": "Folder of photographs to mix in."})
+    draw_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Pictures drawn together, `per_device_train_batch_size` by default. With the same number, one "
+            "process and several see the same pictures in their batches."
+        },
+    )
+    photographs: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder of photographs to mix in: image files, held in memory, or Parquet or WebDataset shards of "
+            "any number, read as they are needed; their column `landmarks` is used."
+        },
+    )
+    photograph_column: str = field(default="image", metadata={"help": "Of the images of shards."})
+    most_photograph_problems: int = field(
+        default=100, metadata={"help": "Photographs that may be damaged and are left out; one more ends the run."}
+    )
     photograph_landmarks: str | None = field(
         default=None, metadata={"help": "`.npz` with `files` and `mediapipe478` in pixels: machine landmarks."}
     )
@@ -134,18 +152,26 @@ class FaceGPTTrainingConfig(SFTConfig):
     gradient_checkpointing: bool = field(default=False, metadata={"help": "Trade time for memory."})
     max_length: int | None = field(default=None, metadata={"help": "No truncation: it would cut image tokens."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator reads them."})
+    train_sampling_strategy: str = field(
+        default="sequential", metadata={"help": "Numbers in order: what they stand for is random already."}
+    )
 
     def __post_init__(self):
-        unknown = set(self.loss_weights) - set(LOSS_WEIGHTS)
-        if unknown:
-            raise ValueError(
-                f"got loss_weights for {sorted(unknown)}, which are no loss terms; there are {sorted(LOSS_WEIGHTS)}"
-            )
+        check_names(self.loss_weights, LOSS_WEIGHTS, "loss_weights", "loss terms")
         if not 0.0 <= self.photograph_share <= 1.0:
             raise ValueError(f"got photograph_share={self.photograph_share}, wanted a share between 0 and 1")
         if self.photograph_share and not self.photographs:
             raise ValueError(
                 f"got photograph_share={self.photograph_share} without photographs; name a folder of them"
+            )
+        if self.pictures < 1 or self.per_device_train_batch_size < 1:
+            raise ValueError(
+                f"got {self.pictures} pictures in batches of {self.per_device_train_batch_size}; give at least 1 each"
+            )
+        if self.draw_size is not None and (self.draw_size < 1 or self.per_device_train_batch_size % self.draw_size):
+            raise ValueError(
+                f"got draw_size={self.draw_size} for batches of {self.per_device_train_batch_size}; give a number "
+                "that divides per_device_train_batch_size"
             )
         self._check_start()
         self._check_dialogue_shares()
@@ -164,9 +190,7 @@ class FaceGPTTrainingConfig(SFTConfig):
             raise ValueError("got train_albedo and lora, whose adapters hold no 3DMM; learn the albedo without lora")
 
     def _check_dialogue_shares(self) -> None:
-        unknown = set(self.dialogue_shares) - set(DIALOGUE_KINDS)
-        if unknown:
-            raise ValueError(f"got dialogue_shares for {sorted(unknown)}; there are {list(DIALOGUE_KINDS)}")
+        check_names(self.dialogue_shares, DIALOGUE_KINDS, "dialogue_shares", "kinds of dialogue")
         shares = self.dialogue_shares.values()
         if shares and (min(shares) < 0 or sum(shares) <= 0):
             raise ValueError(f"got dialogue_shares={self.dialogue_shares}, wanted positive numbers")
