@@ -52,7 +52,7 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
     def __init__(self, model: FaceGPTForConditionalGeneration | PeftModel, args: FaceGPTTrainingConfig, **kwargs: Any):
         super().__init__(model=model, args=args, **kwargs)
         # Undo the patch: the bound method of the class comes back.
-        vars(self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model).pop("forward", None)
+        vars(model.get_base_model() if isinstance(model, PeftModel) else model).pop("forward", None)
         self.model_accepts_loss_kwargs = False
 
     def compute_loss(
