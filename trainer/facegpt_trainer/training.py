@@ -58,7 +58,7 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
     def __init__(self, model: FaceGPTForConditionalGeneration | PeftModel, args: FaceGPTTrainingConfig, **kwargs: Any):
         super().__init__(model=model, args=args, **kwargs)
         # Undo the patch: the bound method of the class comes back.
-        vars(self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model).pop("forward", None)
+        vars(model.get_base_model() if isinstance(model, PeftModel) else model).pop("forward", None)
         self.model_accepts_loss_kwargs = False
         if self.accelerator.num_processes > 1:
             keep_face_model_apart(self.model)
