@@ -18,13 +18,15 @@ is not the mean of all, and so its gradient is another. Each process therefore w
 values are its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from modeling_facegpt.face_parameters import FaceParameters
@@ -93,3 +95,16 @@ def prepare_sharding(accelerator: Accelerator, model: nn.Module) -> None:
         held.intersection(cast(Any, model)._no_split_modules)
     )
     plugin.mixed_precision_policy = None
+
+
+@contextmanager
+def as_unsharded_class(model: nn.Module) -> Iterator[None]:
+    """Inside the block, a model that FSDP2 has put in pieces is of its own class again, so that the code that is saved
+    beside its weights is that of the model and not FSDP2's."""
+    sharded = type(model)
+    if isinstance(model, FSDPModule):
+        model.__class__ = next(base for base in sharded.__mro__[1:] if not issubclass(base, FSDPModule))
+    try:
+        yield
+    finally:
+        model.__class__ = sharded

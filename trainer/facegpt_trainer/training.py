@@ -39,7 +39,7 @@ from .checkpoint_checks import check_goes_on
 from .collator import FaceCollator
 from .data_engine import DataEngine
 from .dialogue_collator import DialogueCollator
-from .distributed import keep_face_model_apart, prepare_sharding, share_terms
+from .distributed import as_unsharded_class, keep_face_model_apart, prepare_sharding, share_terms
 from .photograph_shards import ShardedPhotographs
 from .photographs import PhotographSource, load_photographs
 from .shard_files import has_shards
@@ -80,6 +80,14 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """All that decay by default, but for the 3DMM's: zero is no skin."""
         return [name for name in super().get_decay_parameter_names(model) if "face_model." not in name]
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        if state_dict is not None:  # put together from pieces, which no longer know that they are tied
+            state_dict = {
+                name: value for name, value in state_dict.items() if name not in self.model.all_tied_weights_keys
+            }
+        with as_unsharded_class(self.model):
+            super()._save(output_dir, state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Through `from_pretrained`: the plain way would skip every key of the backbone that was renamed on saving.
