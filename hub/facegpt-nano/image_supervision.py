@@ -35,6 +35,7 @@ from .losses import (
 )
 from .mesh import Mesh
 from .morphable_model import MorphableModel
+from .output_facegpt import LossTerm
 from .renderer import render_mesh
 
 NOT_PLAIN_SKIN = ("lips", "brows", "lashes", "nostrils", "mouth_cavity")
@@ -55,7 +56,7 @@ def image_terms(
     images: Tensor,
     cameras: Camera,
     comparison: ImageComparison,
-) -> dict[str, Tensor]:
+) -> dict[str, LossTerm]:
     """Loss terms of faces before their photographs, averaged over each face's pixels and then over the faces.
 
     `photometric` trusts outliers less, `photometric_mixture` finds out how many there are and leaves them out,
@@ -76,23 +77,23 @@ def image_terms(
     region = face_model.region("face")[None, :, None]
     render = render_mesh(chosen, select_faces(parameters, index), camera, (size, size), attributes=region)
     photographs, mask = images[index], render.mask * cast(Tensor, render.attributes)
-    terms = {"photometric": _mean(masked_photometric_loss(render.image, photographs, mask))}
+    terms = {"photometric": LossTerm.of(masked_photometric_loss(render.image, photographs, mask))}
     if weights.get("photometric_mixture"):
-        terms["photometric_mixture"] = _mean(mixture_photometric_loss(render.image, photographs, mask))
+        terms["photometric_mixture"] = LossTerm.of(mixture_photometric_loss(render.image, photographs, mask))
     if weights.get("perceptual") and comparison.see is not None:
-        terms["perceptual"] = _mean(_perceptual_distance(comparison.see, render.image, photographs, mask))
+        terms["perceptual"] = LossTerm.of(_perceptual_distance(comparison.see, render.image, photographs, mask))
     return terms
 
 
 def appearance_terms(
     face_model: MorphableModel, mesh: Mesh, light: Tensor, weights: Mapping[str, float]
-) -> dict[str, Tensor]:
+) -> dict[str, LossTerm]:
     """Terms that hold without any photograph, averaged over the face region of N faces: `negative_light` of light
     `(N, 27)`, and of the skin `symmetry`, `skin_variation` and `skin_roughness`."""
     region = face_model.region("face").to(mesh.albedo)
     terms = {}
     if weights.get("negative_light"):
-        terms["negative_light"] = _mean(negative_light_loss(light))
+        terms["negative_light"] = LossTerm.of(negative_light_loss(light))
     if weights.get("symmetry"):
         mirrored = face_model.mirrored_vertices.to(mesh.triangles.device)
         terms["symmetry"] = _mean_over(symmetry_loss(mesh.albedo, mirrored), region)
@@ -128,11 +129,6 @@ def _plain_skin(face_model: MorphableModel) -> Tensor:
     return skin
 
 
-def _mean_over(values: Tensor, weight: Tensor) -> Tensor:
+def _mean_over(values: Tensor, weight: Tensor) -> LossTerm:
     """Mean over N faces of values `(N, K)`, each weighted by `weight` `(K,)`."""
-    return _mean(values @ weight / weight.sum().clamp(min=1e-6))
-
-
-def _mean(values: Tensor) -> Tensor:
-    """Mean that is zero, with a zero gradient, over nothing."""
-    return values.sum() / max(values.numel(), 1)
+    return LossTerm.of(values @ weight / weight.sum().clamp(min=1e-6))
