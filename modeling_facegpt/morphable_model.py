@@ -42,10 +42,11 @@ HALF_PRECISION_BUFFERS = (
     "region_masks",
     "shape_directions",
 )
+LEARNED_BUFFERS = ("albedo_mean", "albedo_basis")  # what photographs can tell without telling of shape
 
 
 class MorphableModel(PreTrainedModel):
-    """A 3D morphable face model as buffers, nothing of it trainable.
+    """A 3D morphable face model as buffers, nothing of it trainable unless `learn_albedo` is called.
 
     Args:
         config (`MorphableModelConfig`): sizes and names.
@@ -114,6 +115,28 @@ class MorphableModel(PreTrainedModel):
             change = (basis.float().square().sum(-1) @ region).sqrt()
             groups = groups._replace(**{name: change / change.mean().clamp(min=1e-12)})
         return torch.cat(groups)
+
+    @cached_property
+    @torch.no_grad()
+    def mirrored_vertices(self) -> Tensor:
+        """For each vertex of the mean face the one nearest to its mirror image, `(V,)` int64."""
+        mirror = self.template * self.template.new_tensor([-1.0, 1.0, 1.0])
+        # Few at a time: all pairs of a large mesh would not fit into memory.
+        return torch.cat([torch.cdist(part, self.template).argmin(-1) for part in mirror.split(512)])
+
+    def learn_albedo(self) -> None:
+        """Make mean and basis of the albedo parameters, which an optimizer moves; all else stays as it is.
+
+        They are saved under the same names and loaded as buffers again. What was measured of the basis before, such
+        as `component_visibility`, keeps its values, so that a resumed training weighs its losses as an uninterrupted
+        one: call this before weights of an interrupted training are loaded.
+        """
+        measured = self.component_visibility
+        for name in LEARNED_BUFFERS:
+            value = self.get_buffer(name)
+            delattr(self, name)
+            self.register_parameter(name, torch.nn.Parameter(value.clone()))
+        self.component_visibility = measured
 
     def forward(self, parameters: FaceParameters) -> Mesh:
         """Faces in model space: no head pose, no camera.

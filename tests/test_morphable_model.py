@@ -13,6 +13,8 @@
 # limitations under the License.
 """The morphable model: what its methods compute, and what the default 3DMM holds."""
 
+import copy
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -252,3 +254,21 @@ def test_faces_of_a_batch_do_not_touch_each_other(anny_head):
     together, alone = anny_head(batch), anny_head(FaceParameters(*(group[3:4] for group in batch)))
     assert torch.allclose(together.vertices[3:4], alone.vertices, atol=1e-6)
     assert torch.allclose(together.albedo[3:4], alone.albedo, atol=1e-5)
+
+
+def test_a_learned_albedo_is_the_same_3dmm(face_model: MorphableModel, face_parameters, tmp_path):
+    learning = copy.deepcopy(face_model)
+    visibility = learning.component_visibility.clone()
+    learning.learn_albedo()
+    assert {name for name, _ in learning.named_parameters()} == {"albedo_mean", "albedo_basis"}
+    mesh, other = learning(face_parameters), face_model(face_parameters)
+    assert torch.equal(mesh.albedo, other.albedo) and torch.equal(mesh.vertices, other.vertices)
+    assert mesh.albedo.requires_grad and not mesh.vertices.requires_grad
+    with torch.no_grad():
+        learning.albedo_basis.mul_(torch.linspace(0.5, 2.0, len(learning.albedo_basis))[:, None, None])
+        learning.albedo_mean.add_(0.1)
+    assert torch.equal(learning.component_visibility, visibility)
+    save_morphable_model(learning, tmp_path)
+    loaded = MorphableModel.from_pretrained(tmp_path, dtype=torch.float32)
+    assert not list(loaded.parameters())
+    torch.testing.assert_close(loaded.albedo_mean, learning.albedo_mean.detach(), atol=1e-3, rtol=1e-3)

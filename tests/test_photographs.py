@@ -13,11 +13,13 @@
 # limitations under the License.
 """Photographs for training: landmarks go where the pixels go."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from facegpt_trainer.photograph_stream import TooManyProblemsError
 from facegpt_trainer.photographs import (
     PhotographCuts,
     cut_photographs,
@@ -59,6 +61,70 @@ def test_nothing_left_is_an_error(folder: Path):
 def test_no_landmarks_and_no_boxes_is_an_error(folder: Path):
     with pytest.raises(ValueError, match="without landmarks and without boxes"):
         load_photographs(folder, None)
+
+
+def test_damaged_pictures_are_left_out_until_they_are_too_many(folder: Path, caplog: pytest.LogCaptureFixture):
+    (folder / "c.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photograph")
+    photographs = load_photographs(folder, folder / "landmarks.npz", most_problems=1)
+    assert photographs.names == ["a.jpg", "b8.jpg"] and "c.jpg is damaged or cut off" in caplog.text
+    with pytest.raises(
+        TooManyProblemsError, match=r"got 1 of 3 photographs that cannot be used, where 0 may be: .*c\.jpg"
+    ):
+        load_photographs(folder, folder / "landmarks.npz", most_problems=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda points: points + 500, "only 0 of the 478 landmarks of .*a.jpg lie inside its 90x120 pixels"),
+        (lambda points: points / 120, "span .* pixels, wanted pixels, not shares"),
+        (lambda points: np.where(points > 50, np.nan, points), "are not all numbers"),
+    ],
+)
+def test_impossible_landmarks_leave_their_picture_out(
+    folder: Path, change, sentence: str, caplog: pytest.LogCaptureFixture
+):
+    with np.load(folder / "landmarks.npz") as stored:
+        points = np.stack([np.pad(rows, ((0, 10), (0, 0)), mode="edge") for rows in stored["mediapipe478"]])
+    points[0] = change(points[0])
+    np.savez(folder / "changed.npz", files=["a.jpg", "b8.jpg"], mediapipe478=points)
+    assert load_photographs(folder, folder / "changed.npz").names == ["b8.jpg"]
+    assert re.search(sentence, caplog.text)
+
+
+def test_pictures_in_which_no_face_was_found_are_not_drawn(folder: Path):
+    with np.load(folder / "landmarks.npz") as stored:
+        points = stored["mediapipe478"].copy()
+    points[1] = np.nan
+    np.savez(folder / "changed.npz", files=["a.jpg", "b8.jpg"], mediapipe478=points)
+    photographs = load_photographs(folder, folder / "changed.npz", most_problems=0)
+    picked = photographs.pick(0, 20, torch.Generator().manual_seed(0))
+    assert photographs.names == ["a.jpg", "b8.jpg"] and set(picked.names) == {"a.jpg"}
+    np.savez(folder / "nobody.npz", files=["a.jpg", "b8.jpg"], mediapipe478=np.full_like(points, np.nan))
+    with pytest.raises(ValueError, match="in none of whose pictures a face is known"):
+        load_photographs(folder, folder / "nobody.npz")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"files": ["a.jpg"], "points": np.zeros((1, 478, 2))}, "no .npz file with files"),
+        (
+            {"files": ["a.jpg"], "mediapipe478": np.zeros((1, 68, 2))},
+            r"shape \(1, 68, 2\), wanted a row of 468",
+        ),
+        ({"files": ["a.jpg", "b.jpg"], "mediapipe478": np.zeros((1, 478, 2))}, "with 2 files and mediapipe478"),
+    ],
+)
+def test_landmark_files_of_another_layout_are_refused(folder: Path, arrays: dict, sentence: str):
+    np.savez(folder / "other.npz", **arrays)
+    with pytest.raises(ValueError, match=sentence):
+        load_photographs(folder, folder / "other.npz")
+
+
+def test_what_is_no_folder_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="which is no folder"):
+        load_photographs(tmp_path / "nowhere", None, box_of=lambda images: torch.zeros(len(images), 4))
 
 
 def test_landmarks_follow_the_pixels(folder: Path, face_model: MorphableModel):

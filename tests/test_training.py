@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from datasets import Dataset
 from facegpt_trainer.__main__ import main, read_recipe
 from facegpt_trainer.collator import FaceCollator
@@ -146,6 +147,18 @@ def test_a_resumed_run_is_the_uninterrupted_one(
         ("picturs: 10", "did you mean pictures"),
         ("- 1", "no YAML mapping"),
         ("loss_weights: {photometrik: 1}", "no loss terms"),
+        ("loss_weights: {photometrik: 1}", "did you mean photometric"),
+        ("loss_weights: {photometric: much}", "loss_weights: {'photometric': 'much'}"),
+        ("loss_weights: 3", "wanted a mapping, of which each value is a number"),
+        ("dialogue_shares: {look: 1}", "no kinds of dialogue; did you mean looks"),
+        ("learning_rate: 1e-3", "YAML takes this for text, write 1.0e-3"),
+        ("pictures: 10.5", "wanted a whole number"),
+        ("pictures: true", "wanted a whole number"),
+        ("pictures: 0", "give at least 1"),
+        ("use_landmarks: 2", "wanted true or false"),
+        ("photographs: [a]", "wanted text"),
+        ("lr_scheduler_type: cosinus", "cosinus"),
+        ("a: b: c", "which is no YAML"),
         ("photograph_share: 2", "between 0 and 1"),
         ("photograph_share: 0.5", "without photographs"),
     ],
@@ -163,8 +176,58 @@ def test_a_missing_recipe_is_refused(tmp_path: Path, capsys):
     assert "none.yaml" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["nano_renders", "nano_photographs", "nano_polish", "nano_chat", "render_only"])
+ARMS = ["labels_only", "render_only", "labels_and_render"]
+
+
+@pytest.mark.parametrize("name", ["nano_renders", "nano_photographs", "nano_polish", "nano_chat", *ARMS])
 def test_our_recipes_can_be_read(name: str):
     folder = Path(__file__).parents[1] / "trainer" / "facegpt_trainer" / "recipes"
     config = read_recipe(folder / f"{name}.yaml")
     assert json.dumps(config.loss_weights) and config.pictures > 0
+
+
+def test_the_recipe_for_llava_can_be_read_where_there_is_no_gpu():
+    folder = Path(__file__).parents[1] / "trainer" / "facegpt_trainer" / "recipes"
+    settings = yaml.safe_load((folder / "llava_1.5_7b_lora.yaml").read_text())
+    config = FaceGPTTrainingConfig(**{**settings, "bf16": False})
+    assert config.vlm == "llava-hf/llava-1.5-7b-hf" and config.lora["r"] == 128 and config.gradient_checkpointing
+
+
+def test_the_arms_differ_in_what_supervises_them_alone():
+    folder = Path(__file__).parents[1] / "trainer" / "facegpt_trainer" / "recipes"
+    arms = [yaml.safe_load((folder / f"{name}.yaml").read_text()) for name in ARMS]
+    supervision = {"use_landmarks", "use_images", "photograph_landmarks", "photograph_share", "loss_weights"}
+    budgets = [{key: value for key, value in arm.items() if key not in supervision | {"output_dir"}} for arm in arms]
+    assert budgets[0] == budgets[1] == budgets[2] and budgets[0]["pictures"] == 4800
+
+
+def test_albedo_is_learned_from_photographs_and_nothing_else_of_the_3dmm(
+    facegpt: FaceGPTForConditionalGeneration,
+    processor: FaceGPTProcessor,
+    photographs: PhotographFolder,
+    collator: FaceCollator,
+    tmp_path: Path,
+):
+    before = {name: value.clone() for name, value in facegpt.face_model.state_dict().items()}
+    alone = FaceCollator(processor, collator.engine, photographs, photograph_share=1.0, use_landmarks=False)
+    whole, broken = copy.deepcopy(facegpt), copy.deepcopy(facegpt)
+    for model, name in ((whole, "whole"), (broken, "broken")):
+        model.face_model.learn_albedo()
+        make_trainer(model, processor, alone, tmp_path / name, save_steps=1, weight_decay=0.5).train()
+    after = whole.face_model.state_dict()
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert moved == {"albedo_mean", "albedo_basis"} and after.keys() == before.keys()
+    # What no photograph shows keeps its colour, whatever the weight decay.
+    triangles, shown = before["triangles"], torch.zeros(len(before["template"]), dtype=torch.bool)
+    shown[triangles[facegpt.face_model.region("face")[triangles].any(-1)].flatten()] = True
+    assert not shown.all() and torch.equal(after["albedo_mean"][~shown], before["albedo_mean"][~shown])
+    loaded = FaceGPTForConditionalGeneration.from_pretrained(tmp_path / "whole" / "checkpoint-3", dtype=torch.float32)
+    assert not list(loaded.face_model.parameters())
+    code = torch.randn(2, whole.face_model.config.num_albedo, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(loaded.face_model.albedo(code), whole.face_model.albedo(code))
+    resumed = copy.deepcopy(facegpt)
+    resumed.face_model.learn_albedo()
+    trainer = make_trainer(resumed, processor, alone, tmp_path / "resumed", save_strategy="no", weight_decay=0.5)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "broken" / "checkpoint-2"))
+    for (name, one), two in zip(whole.named_parameters(), trainer.model.parameters(), strict=True):
+        assert torch.equal(one, two), name

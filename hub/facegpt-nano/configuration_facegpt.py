@@ -117,6 +117,10 @@ class FaceGPTConfig(PreTrainedConfig):
         `None`: without these parts, the model reads pictures and words, but no faces.
     render_size (`int`, *optional*, defaults to 112):
         Side in pixels of the square picture in which a face is rendered and compared.
+    image_mean (`list[float]`, *optional*):
+        What is taken from the sRGB colours of a picture before the vision tower reads it, for the perceptual loss.
+    image_std (`list[float]`, *optional*):
+        What they are then divided by.
     max_faces (`int`, *optional*, defaults to 8):
         Slots that one look at a picture fills.
     log_variance_offset (`list[float]`, *optional*):
@@ -141,6 +145,8 @@ class FaceGPTConfig(PreTrainedConfig):
     face_head_hidden_size: int = 1024
     dialogue_hidden_size: int | None = None
     render_size: int = 112
+    image_mean: list[float] = field(default_factory=list)
+    image_std: list[float] = field(default_factory=list)
     max_faces: int = 8
     log_variance_offset: list[float] = field(default_factory=list)
     loss_weights: dict[str, float] = field(default_factory=dict)

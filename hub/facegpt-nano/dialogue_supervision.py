@@ -39,6 +39,7 @@ from .face_supervision import FaceTargets
 from .flow_head import draw_flow_examples
 from .losses import code_loss, flow_loss, gate_loss, reference_loss
 from .morphable_model import MorphableModel
+from .output_facegpt import LossTerm
 
 
 class DecodedFaces(NamedTuple):
@@ -53,7 +54,7 @@ class DecodedFaces(NamedTuple):
 class DialogueOutcome(NamedTuple):
     """What dialogue makes of the N decoded faces."""
 
-    terms: dict[str, Tensor]  # loss terms by name
+    terms: dict[str, LossTerm]  # by name
     parameters: Tensor  # (N, P) with edits applied
     references: Tensor | None  # (N,) what the pointer chose, where references were given
     from_picture: Tensor  # (N,) bool: faces that the face head is supervised on
@@ -124,7 +125,7 @@ def supervise_dialogue(
 class _Supervised(NamedTuple):
     """Of one part: its loss terms, the sum of all that it said, and what it makes of the N faces."""
 
-    terms: dict[str, Tensor]
+    terms: dict[str, LossTerm]
     touched: Tensor
     result: Any = None
 
@@ -137,7 +138,7 @@ def _supervise_pointer(model: Any, faces: DecodedFaces, meant: Tensor, fresh: Te
     touched = scores.masked_fill(scores.isinf(), 0.0).sum()
     if not known:
         return _Supervised({}, touched)
-    terms = {"reference": _mean(reference_loss(scores, torch.where(fresh, 0, 1 + meant)))}
+    terms = {"reference": LossTerm.of(reference_loss(scores, torch.where(fresh, 0, 1 + meant)))}
     return _Supervised(terms, touched, chosen_references(scores, faces.places))
 
 
@@ -159,14 +160,14 @@ def _supervise_edits(
 
 def _edit_terms(
     face_model: MorphableModel, edits: FaceEdits, codes: Tensor, referred: Tensor, true: Tensor, cameras: Tensor
-) -> dict[str, Tensor]:
+) -> dict[str, LossTerm]:
     config = face_model.config
     known = true.isfinite().all(-1).nonzero()[:, 0]
     opened = changed_groups(true[known], referred[known], config)
     true_codes = encode(vector_to_parameters(true[known], config), cameras[known], config)
     errors = code_loss(codes[known] + edits.change[known], true_codes) * face_model.component_visibility.to(codes)
     changes = mean_over_groups(errors, config)[opened]
-    return {"edit_gates": _mean(gate_loss(edits.gates[known], opened)), "edit_change": _mean(changes)}
+    return {"edit_gates": LossTerm.of(gate_loss(edits.gates[known], opened)), "edit_change": LossTerm.of(changes)}
 
 
 def _supervise_flow(
@@ -182,8 +183,8 @@ def _supervise_flow(
     velocity = model.flow_head(*example)
     means, mean_codes = _typical_codes(model, codes, states, targets.select(index))
     terms = {
-        "flow": _mean(flow_loss(velocity, wanted) * visibility),
-        "flow_mean": _mean(mean_over_groups(code_loss(means, mean_codes) * visibility, config)),
+        "flow": LossTerm.of(flow_loss(velocity, wanted) * visibility),
+        "flow_mean": LossTerm.of(mean_over_groups(code_loss(means, mean_codes) * visibility, config)),
     }
     return _Supervised(terms if labelled else {}, velocity.sum() + means.sum())
 
@@ -197,8 +198,3 @@ def _typical_codes(model: Any, codes: Tensor, states: Tensor, targets: FaceTarge
         codes = codes.index_put((known,), encode(typical, targets.picture_cameras[known], config))
     unconditional = torch.arange(2, device=states.device).repeat_interleave(len(states)) > 0
     return model.flow_head.means(states.repeat(2, 1), unconditional), codes.repeat(2, 1)
-
-
-def _mean(values: Tensor) -> Tensor:
-    """Mean that is zero, with a zero gradient, over nothing."""
-    return values.sum() / max(values.numel(), 1)

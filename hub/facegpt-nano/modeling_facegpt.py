@@ -32,14 +32,16 @@ from .face_editing import EditHead, ReferencePointer
 from .face_encoder import FaceEncoder, FaceHook, FaceOffsets, check_given_faces, find_faces
 from .face_head import FaceHead, decode
 from .face_parameters import parameters_to_vector, select_faces, vector_to_parameters
-from .face_supervision import FaceTargets, face_loss_terms, weighted_sum
+from .face_supervision import FaceTargets, face_loss_terms
 from .flow_head import FlowHead
 from .generation_mixin import FaceGPTGenerationMixin
+from .image_supervision import ImageComparison
 from .morphable_model import MorphableModel
-from .output_facegpt import FaceGPTOutput, choose_layers, text_loss
+from .output_facegpt import FaceGPTOutput, LossTerm, choose_layers, text_loss, weighted_sum
 from .pipeline_facegpt import CUSTOM_PIPELINES
 from .processing_facegpt import FaceGPTProcessor
 from .running_faces import RunningFaces
+from .vision_features import vision_features
 
 _NO_DIALOGUE = (
     "got {} for a checkpoint without the parts for dialogue about faces; build it with a dialogue_hidden_size, "
@@ -151,7 +153,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             face_model_config=face_model.config.to_dict(),
             face_token_id=processor.face_token_id,
             end_token_id=processor.end_token_id,
-            **{"render_size": processor.render_size, **settings},
+            **{**processor.picture_settings(), **settings},
         )
         # Not given above: a new configuration resets the attention of those inside it.
         config.vlm_config = vlm.config
@@ -286,8 +288,9 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             )
             self._decode_faces(faces, input_ids, given_faces, targets, terms, result)
         if terms:
-            result.loss = weighted_sum(terms, self.config.loss_weights)
-            result.loss_terms = terms
+            result.loss_terms = {name: term.mean for name, term in terms.items()}
+            result.loss_counts = {name: term.count for name, term in terms.items()}
+            result.loss = weighted_sum(result.loss_terms, self.config.loss_weights)
         return result
 
     def encode_given_faces(self, input_ids: Tensor | None, given_faces: Tensor) -> FaceOffsets:
@@ -338,13 +341,17 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             parameters = decode(code, cast(Tensor, cameras).to(code), self.face_model.config)
         return code, log_variance, parameters_to_vector(parameters)
 
+    def _see(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        """Features of sRGB pictures `(N, 3, S, S)`, with a gradient to these alone."""
+        return vision_features(self.vlm, pictures, self.config.image_mean, self.config.image_std)
+
     def _decode_faces(
         self,
         faces: DecodedFaces,
         input_ids: Tensor,
         given_faces: Tensor | None,
         targets: FaceTargets,
-        terms: dict[str, Tensor],
+        terms: dict[str, LossTerm],
         result: FaceGPTOutput,
     ) -> None:
         targets = targets.checked(len(faces.states), faces.states)
@@ -368,11 +375,11 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
                 log_variance[supervised],
                 select_faces(parameters, supervised),
                 targets.select(supervised),
-                self.config.render_size,
+                ImageComparison(self.config.render_size, self.config.loss_weights, self._see),
             )
         if "text" in terms:
             # Every head has a gradient in every batch: distributed training waits for it from every process.
-            terms["text"] = terms["text"] + 0.0 * touched
+            terms["text"] = LossTerm(terms["text"].total + 0.0 * touched, terms["text"].count)
         if len(faces.states):
             result.face_code, result.face_log_variance, result.face_parameters = code, log_variance, vectors
 

@@ -118,6 +118,13 @@ class FaceGPTProcessor(ProcessorMixin):
     def image_processor(self) -> Any:
         return self.vlm_processor.image_processor
 
+    def picture_settings(self) -> dict[str, Any]:
+        """What a model's configuration must know of its pictures: `render_size`, and `image_mean` and `image_std` of
+        sRGB, empty where the wrapped processor does not say."""
+        settings = self.image_processor.to_dict()
+        statistics = {name: list(settings.get(name) or []) for name in ("image_mean", "image_std")}
+        return {"render_size": self.render_size, **statistics}
+
     @property
     def chat_template(self) -> Any:
         return self.vlm_processor.chat_template

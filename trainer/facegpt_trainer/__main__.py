@@ -15,12 +15,14 @@
 
 import argparse
 import difflib
+import re
 import sys
 from dataclasses import fields
 from pathlib import Path
 
 import yaml
 
+from .recipe_checks import check_types
 from .training import train
 from .training_config import FaceGPTTrainingConfig
 
@@ -29,9 +31,13 @@ def read_recipe(path: Path) -> FaceGPTTrainingConfig:
     """The settings of a YAML file.
 
     Raises:
-        ValueError: if the file is no mapping, or a key is no setting (the nearest right one is named).
+        ValueError: if the file is no mapping, a key is no setting (the nearest right one is named), or a value is of
+            the wrong kind.
     """
-    settings = yaml.safe_load(path.read_text())
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"got {path}, which is no YAML ({' '.join(str(error).split())}); correct it there") from error
     if not isinstance(settings, dict):
         raise ValueError(f"got {path}, which is no YAML mapping; write one setting a line, such as `pictures: 1000`")
     known = [field.name for field in fields(FaceGPTTrainingConfig) if field.init]
@@ -40,6 +46,7 @@ def read_recipe(path: Path) -> FaceGPTTrainingConfig:
             nearest = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {nearest[0]}?" if nearest else ""
             raise ValueError(f"got the unknown setting {key!r} in {path}{hint}")
+    check_types(settings, FaceGPTTrainingConfig, path)
     return FaceGPTTrainingConfig(**settings)
 
 
@@ -51,10 +58,16 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         output = train(read_recipe(path))
     except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(_sentence(error), file=sys.stderr)
         return 1
     print(f"Trained checkpoint: {output}")
     return 0
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says; a data loader's worker puts its traceback before that."""
+    text = str(error)
+    return re.sub(r"^[\w.]+: ", "", text.strip().splitlines()[-1]) if "Original Traceback" in text else text
 
 
 if __name__ == "__main__":

@@ -110,7 +110,16 @@ def _damage(checkpoint: Path, step: int) -> str | None:
             with safe_open(file, framework="pt"):  # compares the length of the file with what its header promises
                 pass
         # The directory of such an archive is its end.
-        archives = {checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *checkpoint.glob("rng_state*.pth")}
+        archives = {*_optimizer_files(checkpoint), checkpoint / "scheduler.pt", *checkpoint.glob("rng_state*.pth")}
         return next((f"{file.name} is no archive" for file in archives if not zipfile.is_zipfile(file)), None)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         return str(error)
+
+
+def _optimizer_files(checkpoint: Path) -> set[Path]:
+    """Where the optimizer's state is, and what else is needed to go on."""
+    if (latest := checkpoint / "latest").is_file():  # DeepSpeed writes it once all else is there
+        return set((checkpoint / latest.read_text().strip()).glob("*.pt"))
+    if (weights := checkpoint / "pytorch_model_fsdp.bin").exists():
+        return {weights, checkpoint / "optimizer.bin"}
+    return {checkpoint / "optimizer.pt"}

@@ -14,9 +14,11 @@
 """From picture numbers to model inputs: the collator draws what a batch of numbers stands for.
 
 The data set of a run is the numbers 0, 1, 2 …; what number 7 shows follows from the seed alone. So any worker of any
-process can draw any batch, and a resumed run goes on with exactly the pictures that it would have seen.
+process can draw any batch, and a resumed run goes on with exactly the pictures that it would have seen. Numbers are
+drawn some at a time; batches of those draws are the same for one process and for several.
 """
 
+from itertools import groupby
 from typing import Any, cast
 
 import torch
@@ -27,7 +29,7 @@ from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from .data_engine import DataEngine, PictureBatch
 from .dialogues import FRESH, Dialogue
 from .face_sampler import chance
-from .photographs import PhotographFolder, cut_photographs, mirror_landmark_order
+from .photographs import PhotographSource, cut_photographs, mirror_landmark_order
 
 PHOTOGRAPH_CLOSE_UP_SHARE = 0.7
 PHOTOGRAPH_FACELESS_SHARE = 0.3  # of the others
@@ -40,22 +42,25 @@ class FaceCollator:
     Args:
         processor (`FaceGPTProcessor`): makes the model's inputs.
         engine (`DataEngine`): draws pictures with known faces.
-        photographs (`PhotographFolder`, *optional*): real pictures to mix in.
+        photographs (`PhotographSource`, *optional*): real pictures to mix in.
         photograph_share (`float`): of each batch, in [0, 1].
         use_landmarks (`bool`): whether the photographs' landmarks are given to the losses.
         use_images (`bool`): whether the photographs themselves are compared with renders.
+        draw_size (`int`, *optional*): numbers that are drawn together. Default: those of a batch.
     """
 
     def __init__(
         self,
         processor: FaceGPTProcessor,
         engine: DataEngine,
-        photographs: PhotographFolder | None = None,
+        photographs: PhotographSource | None = None,
         *,
         photograph_share: float = 0.0,
         use_landmarks: bool = True,
         use_images: bool = True,
+        draw_size: int | None = None,
     ):
+        self.draw_size = draw_size
         self.processor = processor
         self.engine = engine
         self.photographs = photographs
@@ -63,13 +68,11 @@ class FaceCollator:
         self.use_landmarks, self.use_images = use_landmarks, use_images
         self.answer_lengths: dict[tuple[bool, int], int] = {}
         self.mirrored = mirror_landmark_order(engine.face_model)
-        if photographs is not None:
-            self.usable = photographs.boxes.isfinite().all(-1).nonzero()[:, 0]
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Model inputs for rows of `{"picture": number}`."""
         torch.set_num_threads(1)  # pictures are drawn beside the model, not instead of it
-        return self.lay_out(self.draw(int(examples[0]["picture"]), len(examples)))
+        return self.lay_out(join_batches([self.draw(*draw) for draw in split_draws(examples, self.draw_size)]))
 
     def draw(self, number: int, pictures: int) -> PictureBatch:
         """The `number`-th batch: renders, then photographs."""
@@ -85,11 +88,12 @@ class FaceCollator:
     def cut(self, number: int, pictures: int) -> PictureBatch:
         """Photographs as a batch: one face each, whose parameters are not known, or a piece without a face."""
         generator = torch.Generator().manual_seed(self.engine.seed * 1_000_003 + number + 500_009)
-        index = self.usable[torch.randint(len(self.usable), (pictures,), generator=generator)]
+        source = cast(PhotographSource, self.photographs)  # without one, none are asked for
+        folder = source.pick(number // (self.draw_size or pictures), pictures, generator)
+        index = torch.arange(pictures)
         close_up = chance(generator, PHOTOGRAPH_CLOSE_UP_SHARE, pictures)
         share = torch.where(close_up, CLOSE_UP_FACELESS_SHARE, PHOTOGRAPH_FACELESS_SHARE)
         faceless = torch.rand(pictures, generator=generator) < share
-        folder = cast(PhotographFolder, self.photographs)  # without one, none are asked for
         cuts = cut_photographs(folder, index, close_up, faceless, generator, self.engine.side, self.mirrored)
         unknown = float("nan")
         parameters = torch.full((pictures, self.engine.parameter_count), unknown)
@@ -149,6 +153,18 @@ class FaceCollator:
             ]
             self.answer_lengths[close_up, faces] = lengths[1] - lengths[0]
         return self.answer_lengths[close_up, faces]
+
+
+def split_draws(examples: list[dict[str, Any]], draw_size: int | None) -> list[tuple[int, int]]:
+    """First number and length of each draw of a batch; a draw that the batch holds a part of counts as one of its own.
+
+    Args:
+        examples (`list`): rows of `{"picture": number}`, numbers in order.
+        draw_size (`int` or `None`): numbers from a multiple of this to the next are one draw; `None`: all of them are.
+    """
+    numbers = [int(example["picture"]) for example in examples]
+    draws = groupby(numbers, key=lambda number: 0 if draw_size is None else number // draw_size)
+    return [(next(draw), 1 + sum(1 for _ in draw)) for _, draw in draws]
 
 
 def join_batches(parts: list[PictureBatch]) -> PictureBatch:

@@ -27,7 +27,7 @@ from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
 from .attributes import default_picture_camera
-from .collator import FaceCollator
+from .collator import FaceCollator, split_draws
 from .data_engine import PictureBatch
 from .dialogues import Dialogue
 from .picture_dialogues import PictureGrammar
@@ -78,15 +78,16 @@ class DialogueCollator:
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Model inputs for rows of `{"picture": number}`."""
         torch.set_num_threads(1)  # dialogues are drawn beside the model, not instead of it
-        number = int(examples[0]["picture"])
-        return lay_out(self.processor, self._draw(self.kind_of(number), number, len(examples)))
+        draws = split_draws(examples, self.looks.draw_size)
+        return lay_out(self.processor, join_rows([self._draw(*draw) for draw in draws]))
 
     def kind_of(self, number: int) -> str:
-        """Of which kind the batch is that begins with row `number`."""
+        """Of which kind the draw of rows is that begins with number `number`."""
         chance = random.Random(f"kind {self.looks.engine.seed} {number}")
         return chance.choices(list(self.shares), list(self.shares.values()))[0]
 
-    def _draw(self, kind: str, number: int, rows: int) -> Rows:
+    def _draw(self, number: int, rows: int) -> Rows:
+        kind = self.kind_of(number)
         if kind == "looks":
             return self._looks(number, rows)
         if kind == "pictures":
@@ -125,6 +126,12 @@ def faceless_rows(dialogues: list[Dialogue], side: int) -> Rows:
 def _unknown(faces: int, side: int) -> tuple[Tensor, Tensor]:
     """Landmarks and images of faces of which neither is known."""
     return torch.full((faces, LANDMARKS, 2), torch.nan), torch.full((faces, 3, side, side), torch.nan)
+
+
+def join_rows(parts: Sequence[Rows]) -> Rows:
+    """Several draws as one batch."""
+    dialogues = [dialogue for part in parts for dialogue in part.dialogues]
+    return Rows(dialogues, *(torch.cat(columns) for columns in zip(*(part[1:] for part in parts), strict=True)))
 
 
 def lay_out(processor: FaceGPTProcessor, rows: Rows) -> dict[str, Tensor]:

@@ -108,7 +108,8 @@ class ExpressionSampler:
 
     def sample(self, generator: torch.Generator, faces: int) -> Tensor:
         """Activations `(N, K)` in [0, 1]."""
-        kind = torch.multinomial(torch.tensor(EXPRESSION_FREQUENCIES), faces, replacement=True, generator=generator)
+        frequencies = torch.tensor(EXPRESSION_FREQUENCIES)  # of which at least one has to be drawn
+        kind = torch.multinomial(frequencies, max(faces, 1), replacement=True, generator=generator)[:faces]
         strength = uniform(generator, 0.35, 1.3, faces, 1)
         shape_jitter = 1 + normal(generator, 0.25, faces, self.templates.shape[1])
         activations = self.templates[kind] * strength * shape_jitter

@@ -27,6 +27,10 @@ FOLDER_SHARDS = 64  # at most; a folder is cut into shards that do not depend on
 NAME_COLUMNS = ("file_name", "__key__", "name", "id")
 
 
+class TooManyProblemsError(ValueError):
+    """More photographs than allowed could not be used; what was done before stays."""
+
+
 class PhotographStream(NamedTuple):
     """Photographs in an order that never changes, whoever reads them."""
 
@@ -38,7 +42,7 @@ class PhotographStream(NamedTuple):
         """Name, photograph and problem of each row of a shard from row `start` on; one of the last two is `None`."""
         rows = self.rows.shard(self.shards, shard).skip(start)
         for number, row in enumerate(rows, start):
-            yield _read_row(row, self.column, f"row {number} of shard {shard}")
+            yield read_row(row, self.column, f"row {number} of shard {shard}")
 
 
 def open_stream(source: str, *, split: str = "train", column: str = "image") -> PhotographStream:
@@ -89,8 +93,13 @@ def _named_column(rows: IterableDataset, column: str, source: str) -> Photograph
     return PhotographStream(rows, column, rows.num_shards)
 
 
-def _read_row(row: dict[str, Any], column: str, place: str) -> tuple[str, Photograph | None, str | None]:
+def read_row(row: dict[str, Any], column: str, place: str) -> tuple[str, Photograph | None, str | None]:
+    """Name, photograph and problem of a row, whose name is `place` if it has no other; one of the last two is `None`.
+
+    The column holds paths, bytes of image files, or what `datasets` stores of an image: one of them or both.
+    """
     stored = row[column]
+    stored = {"bytes": stored} if isinstance(stored, bytes) else stored
     name = next((str(row[key]) for key in NAME_COLUMNS if row.get(key) is not None), place)
     try:
         if isinstance(stored, str):

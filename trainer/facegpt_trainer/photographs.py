@@ -16,21 +16,25 @@
 A folder of pictures, and for landmarks an `.npz` file with `files` (M,) and `mediapipe478` (M, 478, 2 or 3) in pixels.
 """
 
+import logging
 import re
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from modeling_facegpt.camera import default_focal
 from modeling_facegpt.morphable_model import MorphableModel
-from modeling_facegpt.photograph import read_photograph
+from modeling_facegpt.photograph import PhotographError, read_photograph
 
 from .face_sampler import chance, normal, uniform
+from .photograph_stream import TooManyProblemsError
 from .scenery import pixel_grid, sample_backgrounds
 
 STORED_SIDE = 288  # longer side in pixels at which photographs are kept in memory
@@ -39,6 +43,11 @@ SCENE_SIDE = (-0.2, 1.0)  # log of a picture's side over the photograph's in it
 FACELESS_SIDE = (0.15, 0.6)
 CHIN_MARGIN = 0.15  # of the face, between the chin and a faceless piece
 PAD = 0.5
+MEDIAPIPE_COUNTS = (468, 478)  # without and with irises
+LEAST_INSIDE = 0.5  # of a face's landmarks
+SMALLEST_FACE = 8.0  # pixels
+
+logger = logging.getLogger(__name__)
 
 
 class PhotographFolder(NamedTuple):
@@ -49,6 +58,24 @@ class PhotographFolder(NamedTuple):
     extents: Tensor  # (M, 2) width and height of the photograph in sides of the square
     landmarks: Tensor  # (M, 468, 2) in sides of the square; NaN where not known
     boxes: Tensor  # (M, 4) around the landmarks, or as a detector gave them; NaN where there is no face
+
+    def pick(self, turn: int, count: int, generator: torch.Generator) -> "PhotographFolder":
+        """`count` photographs with faces, drawn by chance; `turn` is for folders that are read in an order."""
+        usable = self.boxes.isfinite().all(-1).nonzero()[:, 0]
+        return self.select(usable[torch.randint(len(usable), (count,), generator=generator)])
+
+    def select(self, index: Tensor) -> "PhotographFolder":
+        """The photographs at `index (B,)`."""
+        names = [self.names[row] for row in index.tolist()]
+        return PhotographFolder(names, *(values[index] for values in self[1:]))
+
+
+class PhotographSource(Protocol):
+    """Where a collator gets photographs from."""
+
+    def pick(self, turn: int, count: int, generator: torch.Generator) -> PhotographFolder:
+        """The photographs of draw number `turn`."""
+        ...
 
 
 class PhotographCuts(NamedTuple):
@@ -61,9 +88,14 @@ class PhotographCuts(NamedTuple):
 
 
 def load_photographs(
-    folder: Path, landmarks: Path | None, *, exclude: str | None = None, box_of: Callable[[list], Tensor] | None = None
+    folder: Path,
+    landmarks: Path | None,
+    *,
+    exclude: str | None = None,
+    box_of: Callable[[list], Tensor] | None = None,
+    most_problems: int = 100,
 ) -> PhotographFolder:
-    """Read every picture of a folder.
+    """Read every picture of a folder; what is damaged or has impossible landmarks is left out, with a warning.
 
     Args:
         folder (`Path`): searched for `.jpg` and `.png` files.
@@ -71,30 +103,93 @@ def load_photographs(
         exclude (`str` or `None`): pictures whose name contains this regular expression are left out.
         box_of (`Callable` or `None`): from a list of `PIL` images to boxes `(M, 4)` in pixels; without it, boxes are
             those of the landmarks.
+        most_problems (`int`): how many may be left out.
 
     Raises:
-        ValueError: if no picture is left, or neither `landmarks` nor `box_of` says where the faces are.
+        ValueError: if no picture is left, neither `landmarks` nor `box_of` says where the faces are, or in none of the
+            pictures there is a face.
+        TooManyProblemsError: if more than `most_problems` cannot be used.
     """
+    if not Path(folder).is_dir():
+        raise ValueError(f"got photographs={str(folder)!r}, which is no folder; name one of pictures or of shards")
     paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     paths = [path for path in paths if exclude is None or not re.search(exclude, path.name)]
     if not paths:
         raise ValueError(f"got no picture to train on in {folder} (excluded: {exclude!r}); name a folder of pictures")
     if landmarks is None and box_of is None:
         raise ValueError("got photographs without landmarks and without boxes; give one of them")
-    images = [read_photograph(path).image for path in paths]
     known = {} if landmarks is None else _read_landmarks(landmarks)
-    empty = np.full((468, 2), np.nan, dtype=np.float32)
-    points = torch.tensor(np.stack([known.get(path.name, empty) for path in paths]))
-    boxes = torch.cat((points.amin(1), points.amax(1)), dim=-1) if box_of is None else box_of(images)
+    names, images, points = zip(*_read_usable(paths, known, most_problems), strict=True)
+    found = torch.tensor(np.stack(points))
+    boxes = torch.cat((found.amin(1), found.amax(1)), dim=-1) if box_of is None else box_of(list(images))
+    if not boxes.isfinite().all(-1).any():
+        raise ValueError(f"got {folder}, in none of whose pictures a face is known; give the landmarks of these files")
+    return join_photographs(names, images, points, list(boxes))
+
+
+def join_photographs(
+    names: Sequence[str], images: Sequence[Image.Image], points: Sequence[np.ndarray], boxes: Sequence[Tensor]
+) -> PhotographFolder:
+    """Photographs with their landmarks `(468, 2)` and boxes `(4,)`, in pixels, as a batch."""
     sides = torch.tensor([max(image.size) for image in images], dtype=torch.float32)
     offsets = torch.tensor([[max(image.size) - length for length in image.size] for image in images]) / 2
     return PhotographFolder(
-        names=[path.name for path in paths],
+        names=list(names),
         pixels=torch.stack([_letterbox(image) for image in images]),
         extents=torch.tensor([image.size for image in images]) / sides[:, None],
-        landmarks=(points + offsets[:, None]) / sides[:, None, None],
-        boxes=(boxes + offsets.repeat(1, 2)) / sides[:, None],
+        landmarks=(torch.tensor(np.stack(points)) + offsets[:, None]) / sides[:, None, None],
+        boxes=(torch.stack(list(boxes)) + offsets.repeat(1, 2)) / sides[:, None],
     )
+
+
+def landmark_problem(points: Any, size: tuple[int, int], name: str) -> str | None:
+    """Why landmarks cannot be those of a photograph of `size` (width, height) pixels, in one sentence; `None` if they
+    may be. Faces may be cut off by the photograph's edges, so some landmarks may lie beyond them."""
+    try:
+        points = np.asarray(points, dtype=np.float32)
+    except (ValueError, TypeError):
+        points = np.zeros(0, dtype=np.float32)
+    if points.ndim != 2 or len(points) not in MEDIAPIPE_COUNTS or points.shape[1] not in (2, 3):
+        counts = " or ".join(map(str, MEDIAPIPE_COUNTS))
+        return (
+            f"the landmarks of {name} have shape {points.shape}, wanted MediaPipe's {counts} points of 2 or 3 numbers"
+        )
+    points = points[:, :2]
+    if not np.isfinite(points).all():
+        return f"the landmarks of {name} are not all numbers"
+    inside = int(((points >= 0) & (points <= size)).all(1).sum())
+    if inside < LEAST_INSIDE * len(points):
+        return f"only {inside} of the {len(points)} landmarks of {name} lie inside its {size[0]}x{size[1]} pixels"
+    if (extent := float(np.ptp(points, axis=0).max())) < SMALLEST_FACE:
+        return f"the landmarks of {name} span {extent:.2g} pixels, wanted pixels, not shares of the photograph's side"
+    return None
+
+
+def _read_usable(
+    paths: list[Path], known: dict[str, np.ndarray], most_problems: int
+) -> list[tuple[str, Image.Image, np.ndarray]]:
+    """Name, picture and landmarks of what can be used."""
+    read = [_read_known(path, known.get(path.name)) for path in paths]
+    problems = [one for one in read if isinstance(one, str)]
+    for problem in problems[:most_problems]:
+        logger.warning("left out: %s", problem)
+    if len(problems) > most_problems or len(problems) == len(paths):
+        raise TooManyProblemsError(
+            f"got {len(problems)} of {len(paths)} photographs that cannot be used, where {most_problems} may be: "
+            f"{problems[-1]}"
+        )
+    return [one for one in read if not isinstance(one, str)]
+
+
+def _read_known(path: Path, points: np.ndarray | None) -> tuple[str, Image.Image, np.ndarray] | str:
+    """Name, picture and landmarks, or what is wrong with them."""
+    try:
+        image = read_photograph(path).image
+    except PhotographError as error:
+        return str(error)
+    if points is None or np.isnan(points).all():  # a detector found nothing
+        return path.name, image, np.full((468, 2), np.nan, dtype=np.float32)
+    return landmark_problem(points, image.size, str(path)) or (path.name, image, points[:468, :2])
 
 
 def cut_photographs(
@@ -170,11 +265,20 @@ def mirror_landmark_order(face_model: MorphableModel) -> Tensor:
 
 
 def _read_landmarks(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path) as arrays:
-        return {
-            Path(str(name)).name: points[:468, :2].astype(np.float32)
-            for name, points in zip(arrays["files"], arrays["mediapipe478"], strict=True)
-        }
+    """Landmarks by the name of their file."""
+    try:
+        with np.load(path) as arrays:
+            files, points = (arrays[name] for name in ("files", "mediapipe478"))
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"got {path}, which is no .npz file with files (M,) and mediapipe478 (M, 478, 2 or 3) ({error}); write one"
+        ) from error
+    if points.ndim != 3 or points.shape[1] not in MEDIAPIPE_COUNTS or len(points) != len(files):
+        raise ValueError(
+            f"got {path} with {len(files)} files and mediapipe478 of shape {points.shape}, wanted a row of 468 or 478 "
+            "MediaPipe landmarks per file; the 3DMM has no others that could be compared"
+        )
+    return {Path(str(name)).name: rows[:, :2].astype(np.float32) for name, rows in zip(files, points, strict=True)}
 
 
 def _letterbox(image) -> Tensor:

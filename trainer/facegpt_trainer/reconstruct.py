@@ -37,7 +37,7 @@ from modeling_facegpt.photograph import Photograph
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import Reconstruction
 
-from .photograph_stream import PhotographStream, open_stream
+from .photograph_stream import PhotographStream, TooManyProblemsError, open_stream
 
 SETTINGS = "settings.json"
 NUMBERS = pa.list_(pa.float32())
@@ -56,10 +56,6 @@ SCHEMA = pa.schema(
         ("faces", pa.list_(FACE)),  # from left to right
     ]
 )
-
-
-class TooManyProblemsError(ValueError):
-    """More photographs than allowed could not be read; what was done before stays."""
 
 
 class _Row(NamedTuple):

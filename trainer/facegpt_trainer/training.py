@@ -19,21 +19,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import set_seed
 from datasets import Dataset
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import TrainingArguments
 from trl import SFTTrainer
 
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
+from modeling_facegpt.output_facegpt import weighted_sum
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import Reconstruction, landmarks_in_photo
+from modeling_facegpt.vision_features import vision_tower
 
-from .checkpoint import CheckpointWriter, build_untrained, last_whole_checkpoint
+from .adapters import add_adapters
+from .checkpoint import CheckpointWriter, last_whole_checkpoint
+from .checkpoint_checks import check_goes_on
 from .collator import FaceCollator
 from .data_engine import DataEngine
 from .dialogue_collator import DialogueCollator
-from .photographs import PhotographFolder, load_photographs
+from .distributed import as_unsharded_class, keep_face_model_apart, prepare_sharding, share_terms
+from .photograph_shards import ShardedPhotographs
+from .photographs import PhotographSource, load_photographs
+from .shard_files import has_shards
+from .start import Start, load_start
 from .training_config import FaceGPTTrainingConfig
 from .vision_warm_up import warm_up_vision
 
@@ -45,24 +55,48 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
     head; here the model's own forward runs, so that the head learns and every loss term is logged by name.
     """
 
-    def __init__(self, model: FaceGPTForConditionalGeneration, args: FaceGPTTrainingConfig, **kwargs: Any):
+    def __init__(self, model: FaceGPTForConditionalGeneration | PeftModel, args: FaceGPTTrainingConfig, **kwargs: Any):
         super().__init__(model=model, args=args, **kwargs)
         # Undo the patch: the bound method of the class comes back.
-        vars(self.model).pop("forward", None)
+        vars(model.get_base_model() if isinstance(model, PeftModel) else model).pop("forward", None)
         self.model_accepts_loss_kwargs = False
+        if self.accelerator.num_processes > 1:
+            keep_face_model_apart(self.model)
+            prepare_sharding(self.accelerator, self.model)
+            # Each process draws noise of its own.
+            set_seed(args.seed, device_specific=True)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         outputs = model(**inputs)
         mode = "train" if model.training else "eval"
-        for name, term in outputs.loss_terms.items():
+        shared = share_terms(outputs.loss_terms, outputs.loss_counts, self.accelerator)
+        for name, term in shared.means.items():
             self._metrics[mode][name].append(term.item())
-        return (outputs.loss, outputs) if return_outputs else outputs.loss
+        loss = weighted_sum(shared.parts, self.model.config.loss_weights)
+        return (loss, outputs) if return_outputs else loss
+
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """All that decay by default, but for the 3DMM's: zero is no skin."""
+        return [name for name in super().get_decay_parameter_names(model) if "face_model." not in name]
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        if state_dict is not None:  # put together from pieces, which no longer know that they are tied
+            state_dict = {
+                name: value for name, value in state_dict.items() if name not in self.model.all_tied_weights_keys
+            }
+        with as_unsharded_class(self.model):
+            super()._save(output_dir, state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Through `from_pretrained`: the plain way would skip every key of the backbone that was renamed on saving."""
+        """Through `from_pretrained`: the plain way would skip every key of the backbone that was renamed on saving.
+        Adapters are named as they are."""
+        if self.is_fsdp_enabled:  # saved by the names of modules, and in pieces here
+            return super()._load_from_checkpoint(resume_from_checkpoint, model)
         target = self.model if model is None else model
+        if isinstance(target, PeftModel):
+            return super()._load_from_checkpoint(resume_from_checkpoint, target)
         loaded = FaceGPTForConditionalGeneration.from_pretrained(resume_from_checkpoint, dtype=torch.float32)
         target.load_state_dict(loaded.state_dict())
 
@@ -73,8 +107,9 @@ def train(config: FaceGPTTrainingConfig) -> Path:
     Returns:
         `Path`: the output directory: checkpoint, processor, and `training.json` with the run's facts.
     """
-    model, processor = load_start(config)
-    model.config.loss_weights = config.all_loss_weights()
+    start = Start.of(config)
+    model, processor = load_start(start)
+    prepare_losses(config, model, processor)
     photographs = load_training_photographs(config, model, processor)
     # A copy: drawing must not wait for, or follow, the model that is being trained.
     engine = DataEngine(copy.deepcopy(model.face_model), model.config.render_size, config.data_seed)
@@ -85,17 +120,24 @@ def train(config: FaceGPTTrainingConfig) -> Path:
         photograph_share=config.photograph_share,
         use_landmarks=config.use_landmarks,
         use_images=config.use_images,
+        draw_size=config.draw_size or config.per_device_train_batch_size,
     )
     shares = config.dialogue_shares
     collator = DialogueCollator(looks, FaceMeasurer(engine.face_model), shares) if shares else looks
     output = Path(str(config.output_dir))
+    if config.lora:
+        start.write(output)
     last = last_whole_checkpoint(output)
+    if last is not None:
+        check_goes_on(last, model.config)
     if config.warm_up_pictures and last is None:
         warm_up_vision(model.vlm, looks, model.config.loss_weights, warm_up_arguments(config), config.warm_up_pictures)
     if not config.train_vision:
-        model.vlm.model.vision_tower.requires_grad_(False)
+        model.vlm.get_encoder(modality="image").requires_grad_(False)
+    if config.train_albedo:
+        model.face_model.learn_albedo()
     trainer = FaceGPTTrainer(
-        model=model,
+        model=add_adapters(model, config.lora) if config.lora else model,
         args=config,
         train_dataset=Dataset.from_dict({"picture": range(config.pictures)}),
         data_collator=collator,
@@ -103,6 +145,8 @@ def train(config: FaceGPTTrainingConfig) -> Path:
     )
     result = trainer.train(resume_from_checkpoint=last)
     trainer.save_model(config.output_dir)
+    if not trainer.is_world_process_zero():
+        return output
     facts = {"config": config.to_dict(), "result": result.metrics, "log": trainer.state.log_history}
     (output / "training.json").write_text(json.dumps(facts, indent=1, default=str))
     return output
@@ -124,35 +168,48 @@ def warm_up_arguments(config: FaceGPTTrainingConfig) -> TrainingArguments:
         save_total_limit=1,
         dataloader_num_workers=config.dataloader_num_workers,
         remove_unused_columns=False,
+        train_sampling_strategy="sequential",
         report_to="none",
         use_cpu=config.use_cpu,
     )
 
 
-def load_start(config: FaceGPTTrainingConfig) -> tuple[FaceGPTForConditionalGeneration, FaceGPTProcessor]:
-    """The checkpoint to start from and its processor, in float32."""
-    if config.model == "nano":
-        return build_untrained(config.face_model, seed=config.seed)
-    settings: dict[str, Any] = (
-        {} if config.dialogue_hidden_size is None else {"dialogue_hidden_size": config.dialogue_hidden_size}
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)  # of the parts that the start lacks
-        model = FaceGPTForConditionalGeneration.from_pretrained(config.model, dtype=torch.float32, **settings)
-    return model, FaceGPTProcessor.from_pretrained(config.model)
+def prepare_losses(
+    config: FaceGPTTrainingConfig, model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
+) -> None:
+    """Tell the model which loss terms count how much, and how its vision tower wants its pictures.
+
+    Raises:
+        ValueError: if the perceptual loss is asked for of a vision tower that reads no pictures.
+    """
+    model.config.loss_weights = config.all_loss_weights()
+    settings = processor.picture_settings()
+    model.config.image_mean, model.config.image_std = settings["image_mean"], settings["image_std"]
+    if model.config.loss_weights["perceptual"]:
+        vision_tower(model.vlm)
 
 
 def load_training_photographs(
     config: FaceGPTTrainingConfig, model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
-) -> PhotographFolder | None:
+) -> PhotographSource | None:
     """The photographs of a recipe. Without landmarks, the checkpoint's own first look says where the faces are."""
     if config.photographs is None:
         return None
+    folder = Path(config.photographs)
+    settings: dict[str, Any] = {
+        "exclude": config.photograph_exclude,
+        "most_problems": config.most_photograph_problems,
+    }
+    if folder.is_dir() and has_shards(folder):
+        if not config.use_landmarks:  # looked at one by one, and always by the model as it was at the start
+            start = copy.deepcopy(model).eval().requires_grad_(False)
+            settings["box_of"] = lambda images: first_look_boxes(start, processor, images)
+        return ShardedPhotographs(folder, column=config.photograph_column, seed=config.data_seed, **settings)
     if config.use_landmarks and config.photograph_landmarks is None:
         raise ValueError("got use_landmarks without photograph_landmarks; name the file or switch use_landmarks off")
     landmarks = Path(config.photograph_landmarks) if config.use_landmarks and config.photograph_landmarks else None
     box_of = None if config.use_landmarks else lambda images: first_look_boxes(model, processor, images)
-    return load_photographs(Path(config.photographs), landmarks, exclude=config.photograph_exclude, box_of=box_of)
+    return load_photographs(folder, landmarks, box_of=box_of, **settings)
 
 
 def first_look_boxes(model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, images: list) -> Tensor:

@@ -14,8 +14,12 @@
 """Settings of a training run: TRL's, and those of faces. A recipe is a YAML file of them."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from trl import SFTConfig
+
+from .adapters import check_lora
+from .recipe_checks import check_names
 
 # Set so that each group pulls on its numbers about as strongly as the others once faces are roughly in place:
 # terms are means over very different counts of numbers (3 of position, 120 of identity).
@@ -34,6 +38,13 @@ LOSS_WEIGHTS = {
     "code_likelihood": 0.05,
     "landmarks": 8.0,
     "photometric": 4.0,
+    # Computed only where a recipe gives them a weight.
+    "photometric_mixture": 0.0,
+    "perceptual": 0.0,
+    "symmetry": 0.0,
+    "skin_variation": 0.0,
+    "skin_roughness": 0.0,
+    "negative_light": 0.0,
     "prior_identity": 0.01,
     "prior_albedo": 0.01,
     "prior_expression": 0.005,
@@ -56,7 +67,30 @@ class FaceGPTTrainingConfig(SFTConfig):
     """`trl.SFTConfig` and the settings of faces. Raises `ValueError` on settings that contradict each other."""
 
     model: str = field(default="nano", metadata={"help": "Checkpoint to start from; `nano` builds an untrained one."})
-    face_model: str = field(default="hub/anny-head", metadata={"help": "The 3DMM of an untrained checkpoint."})
+    vlm: str | None = field(
+        default=None,
+        metadata={"help": "Instead of `model`: the vision-language model that becomes a FaceGPT, with new heads."},
+    )
+    face_model: str = field(
+        default="hub/anny-head", metadata={"help": "The 3DMM of an untrained checkpoint, or of one made from `vlm`."}
+    )
+    render_size: int = field(
+        default=112,
+        metadata={
+            "help": "Side in pixels of the pictures of a checkpoint made from `vlm`; best what its tower reads."
+        },
+    )
+    lora: dict[str, Any] = field(
+        default_factory=dict,
+        metadata={
+            "help": "Train adapters of the language model alone, the heads and the row of `<FACE>` whole; these are "
+            "all that is saved. Settings of `peft.LoraConfig`, such as `r` and `lora_alpha`. Empty: everything is "
+            "trained."
+        },
+    )
+    train_albedo: bool = field(
+        default=False, metadata={"help": "Learn mean and basis of the 3DMM's albedo from photographs."}
+    )
     pictures: int = field(default=100_000, metadata={"help": "Pictures to train on, drawn or cut afresh each."})
     warm_up_pictures: int = field(
         default=0, metadata={"help": "Renders on which an untrained checkpoint's vision tower is trained alone first."}
@@ -66,7 +100,24 @@ class FaceGPTTrainingConfig(SFTConfig):
         metadata={"help": "Train the vision tower too; a warmed-up one had better wait for the language model."},
     )
     data_seed: int = field(default=0, metadata={"help": "Seed of the stream of pictures."})
-    photographs: str | None = field(default=None, metadata={"help": "Folder of photographs to mix in."})
+    draw_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Pictures drawn together, `per_device_train_batch_size` by default. With the same number, one "
+            "process and several see the same pictures in their batches."
+        },
+    )
+    photographs: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder of photographs to mix in: image files, held in memory, or Parquet or WebDataset shards of "
+            "any number, read as they are needed; their column `landmarks` is used."
+        },
+    )
+    photograph_column: str = field(default="image", metadata={"help": "Of the images of shards."})
+    most_photograph_problems: int = field(
+        default=100, metadata={"help": "Photographs that may be damaged and are left out; one more ends the run."}
+    )
     photograph_landmarks: str | None = field(
         default=None, metadata={"help": "`.npz` with `files` and `mediapipe478` in pixels: machine landmarks."}
     )
@@ -102,29 +153,45 @@ class FaceGPTTrainingConfig(SFTConfig):
     gradient_checkpointing: bool = field(default=False, metadata={"help": "Trade time for memory."})
     max_length: int | None = field(default=None, metadata={"help": "No truncation: it would cut image tokens."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator reads them."})
+    train_sampling_strategy: str = field(
+        default="sequential", metadata={"help": "Numbers in order: what they stand for is random already."}
+    )
 
     def __post_init__(self):
-        unknown = set(self.loss_weights) - set(LOSS_WEIGHTS)
-        if unknown:
-            raise ValueError(
-                f"got loss_weights for {sorted(unknown)}, which are no loss terms; there are {sorted(LOSS_WEIGHTS)}"
-            )
+        check_names(self.loss_weights, LOSS_WEIGHTS, "loss_weights", "loss terms")
         if not 0.0 <= self.photograph_share <= 1.0:
             raise ValueError(f"got photograph_share={self.photograph_share}, wanted a share between 0 and 1")
         if self.photograph_share and not self.photographs:
             raise ValueError(
                 f"got photograph_share={self.photograph_share} without photographs; name a folder of them"
             )
+        if self.pictures < 1 or self.per_device_train_batch_size < 1:
+            raise ValueError(
+                f"got {self.pictures} pictures in batches of {self.per_device_train_batch_size}; give at least 1 each"
+            )
+        if self.draw_size is not None and (self.draw_size < 1 or self.per_device_train_batch_size % self.draw_size):
+            raise ValueError(
+                f"got draw_size={self.draw_size} for batches of {self.per_device_train_batch_size}; give a number "
+                "that divides per_device_train_batch_size"
+            )
+        self._check_start()
         self._check_dialogue_shares()
         # The data set is a list of numbers that the collator turns into model inputs.
         self.dataset_kwargs = {"skip_prepare_dataset": True}
         self.average_tokens_across_devices = False
         super().__post_init__()
 
+    def _check_start(self) -> None:
+        check_lora(self.lora)
+        if self.vlm and self.model != "nano":
+            raise ValueError(f"got both vlm={self.vlm!r} and model={self.model!r}; name the one to start from")
+        if self.train_albedo and not (self.photographs and self.use_images):
+            raise ValueError("got train_albedo without photographs to learn it from; name a folder and use_images")
+        if self.train_albedo and self.lora:
+            raise ValueError("got train_albedo and lora, whose adapters hold no 3DMM; learn the albedo without lora")
+
     def _check_dialogue_shares(self) -> None:
-        unknown = set(self.dialogue_shares) - set(DIALOGUE_KINDS)
-        if unknown:
-            raise ValueError(f"got dialogue_shares for {sorted(unknown)}; there are {list(DIALOGUE_KINDS)}")
+        check_names(self.dialogue_shares, DIALOGUE_KINDS, "dialogue_shares", "kinds of dialogue")
         shares = self.dialogue_shares.values()
         if shares and (min(shares) < 0 or sum(shares) <= 0):
             raise ValueError(f"got dialogue_shares={self.dialogue_shares}, wanted positive numbers")

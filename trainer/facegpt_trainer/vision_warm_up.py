@@ -29,13 +29,16 @@ from transformers import Trainer, TrainingArguments
 from modeling_facegpt.camera import Camera
 from modeling_facegpt.face_head import decode
 from modeling_facegpt.face_parameters import parameter_sizes, vector_to_parameters
-from modeling_facegpt.face_supervision import FaceTargets, face_loss_terms, weighted_sum
+from modeling_facegpt.face_supervision import FaceTargets, face_loss_terms
+from modeling_facegpt.image_supervision import ImageComparison
 from modeling_facegpt.losses import point_loss
 from modeling_facegpt.morphable_model import MorphableModel
+from modeling_facegpt.output_facegpt import weighted_sum
 from modeling_facegpt.reconstruction import landmarks_in_photo
 
 from .checkpoint import CheckpointWriter, last_whole_checkpoint
-from .collator import FaceCollator
+from .collator import FaceCollator, join_batches, split_draws
+from .data_engine import PictureBatch
 from .face_sampler import chance
 
 PROBE_CHANNELS = 64
@@ -85,7 +88,8 @@ class VisionProbe(nn.Module):
         code, log_variance, offsets = found.split([self.code_size, self.code_size, 2 * LANDMARK_COUNT], dim=-1)
         parameters = decode(code, picture_cameras, config)
         targets = FaceTargets(picture_cameras, face_targets, None, None)
-        terms = face_loss_terms(self.face_model, code, log_variance, parameters, targets, pixel_values.shape[-1])
+        comparison = ImageComparison(pixel_values.shape[-1], self.loss_weights)
+        terms = face_loss_terms(self.face_model, code, log_variance, parameters, targets, comparison)
         with torch.no_grad():
             camera = Camera(picture_cameras[:, 0], picture_cameras[:, 1:])
             guess = landmarks_in_photo(
@@ -93,7 +97,8 @@ class VisionProbe(nn.Module):
             )
             true = landmarks_in_photo(self.face_model, vector_to_parameters(face_targets, config), camera)
         read_off = guess + LANDMARK_SCALE * offsets.unflatten(-1, (LANDMARK_COUNT, 2))
-        loss = weighted_sum(terms, self.loss_weights) + LANDMARK_WEIGHT * point_loss(read_off, true).mean()
+        means = {name: term.mean for name, term in terms.items()}
+        loss = weighted_sum(means, self.loss_weights) + LANDMARK_WEIGHT * point_loss(read_off, true).mean()
         return {"loss": loss}
 
 
@@ -109,15 +114,18 @@ class ProbeCollator:
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
         torch.set_num_threads(1)  # pictures are drawn beside the model, not instead of it
-        engine, pictures = self.collator.engine, len(examples)
-        generator = engine.generator(int(examples[0]["picture"]))
-        close_up = chance(generator, CLOSE_UP_SHARE, pictures)
-        batch = engine.compose(generator, close_up, torch.ones(pictures, dtype=torch.long))
+        batch = join_batches([self._draw(*draw) for draw in split_draws(examples, self.collator.draw_size)])
         return {
             "pixel_values": self.collator.lay_out(batch)["pixel_values"],
             "picture_cameras": batch.picture_cameras,
             "face_targets": batch.face_targets,
         }
+
+    def _draw(self, number: int, pictures: int) -> PictureBatch:
+        engine = self.collator.engine
+        generator = engine.generator(number)
+        close_up = chance(generator, CLOSE_UP_SHARE, pictures)
+        return engine.compose(generator, close_up, torch.ones(pictures, dtype=torch.long))
 
 
 def warm_up_vision(

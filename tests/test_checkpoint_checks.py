@@ -1,0 +1,80 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Checkpoints of other models than a recipe is for are refused, in one sentence."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from facegpt_trainer.__main__ import main
+from facegpt_trainer.checkpoint_checks import check_face_model, check_goes_on
+
+from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor, MorphableModel
+
+
+@pytest.fixture
+def start(facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, tmp_path: Path) -> Path:
+    facegpt.save_pretrained(tmp_path / "start")
+    processor.save_pretrained(tmp_path / "start")
+    return tmp_path / "start"
+
+
+def other_face_model(face_model: MorphableModel, directory: Path) -> Path:
+    config = copy.deepcopy(face_model.config)
+    config.num_identity, config.face_model_id = 7, "somebody/head"
+    MorphableModel(config).save_pretrained(directory)
+    return directory
+
+
+def run(directory: Path, **settings) -> int:
+    recipe = directory / "recipe.yaml"
+    fixed = {"pictures": 2, "per_device_train_batch_size": 2, "num_train_epochs": 1, "use_cpu": True}
+    quiet = {"report_to": "none", "disable_tqdm": True, "save_steps": 1, "output_dir": str(directory / "run")}
+    recipe.write_text(yaml.safe_dump(fixed | quiet | settings))
+    return main(["--config", str(recipe)])
+
+
+def test_the_same_3dmm_is_accepted(start: Path, facegpt: FaceGPTForConditionalGeneration, tmp_path: Path):
+    facegpt.face_model.save_pretrained(tmp_path / "head")
+    check_face_model("start", facegpt.config, str(tmp_path / "head"))
+    check_goes_on(str(start), facegpt.config)
+    check_goes_on(str(tmp_path), facegpt.config)  # no configuration there: adapters
+
+
+def test_a_checkpoint_of_another_3dmm_is_refused(start: Path, face_model: MorphableModel, tmp_path: Path, capsys):
+    head = other_face_model(face_model, tmp_path / "head")
+    assert run(tmp_path, model=str(start), face_model=str(head)) == 1
+    message = capsys.readouterr().err
+    assert f"of another 3DMM than {head} (" in message and "num_identity 6 and not 7" in message
+    assert "Traceback" not in message
+
+
+def test_a_run_of_another_model_is_not_gone_on_with(
+    start: Path, facegpt: FaceGPTForConditionalGeneration, face_model: MorphableModel, tmp_path: Path, capsys
+):
+    assert run(tmp_path, model=str(start)) == 0
+    config = copy.deepcopy(facegpt.config)
+    config.face_model_config.num_identity, config.face_head_hidden_size = 7, 16
+    other = FaceGPTForConditionalGeneration(config, facegpt.vlm)
+    other.save_pretrained(tmp_path / "other")
+    (tmp_path / "other" / "processor").mkdir()
+    for file in start.iterdir():
+        if not (tmp_path / "other" / file.name).exists() and file.is_file():
+            (tmp_path / "other" / file.name).write_bytes(file.read_bytes())
+    capsys.readouterr()
+    assert run(tmp_path, model=str(tmp_path / "other")) == 1
+    message = capsys.readouterr().err
+    assert "checkpoint-1, which is of another model than this run starts from (num_identity 6 and not 7" in message
+    assert "Traceback" not in message
