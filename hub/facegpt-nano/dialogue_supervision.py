@@ -39,6 +39,7 @@ from .face_supervision import FaceTargets
 from .flow_head import draw_flow_examples
 from .losses import code_loss, flow_loss, gate_loss, reference_loss
 from .morphable_model import MorphableModel
+from .output_facegpt import LossTerm
 
 
 class DecodedFaces(NamedTuple):
@@ -53,7 +54,7 @@ class DecodedFaces(NamedTuple):
 class DialogueOutcome(NamedTuple):
     """What dialogue makes of the N decoded faces."""
 
-    terms: dict[str, Tensor]  # loss terms by name
+    terms: dict[str, LossTerm]  # by name
     parameters: Tensor  # (N, P) with edits applied
     references: Tensor | None  # (N,) what the pointer chose, where references were given
     from_picture: Tensor  # (N,) bool: faces that the face head is supervised on
@@ -124,7 +125,7 @@ def supervise_dialogue(
 class _Supervised(NamedTuple):
     """Of one part: its loss terms, the sum of all that it said, and what it makes of the N faces."""
 
-    terms: dict[str, Tensor]
+    terms: dict[str, LossTerm]
     touched: Tensor
     result: Any = None
 
@@ -137,7 +138,7 @@ def _supervise_pointer(model: Any, faces: DecodedFaces, meant: Tensor, fresh: Te
     touched = scores.masked_fill(scores.isinf(), 0.0).sum()
     if not known:
         return _Supervised({}, touched)
-    terms = {"reference": _mean(reference_loss(scores, torch.where(fresh, 0, 1 + meant)))}
+    terms = {"reference": LossTerm.of(reference_loss(scores, torch.where(fresh, 0, 1 + meant)))}
     return _Supervised(terms, touched, chosen_references(scores, faces.places))
 
 
@@ -159,14 +160,14 @@ def _supervise_edits(
 
 def _edit_terms(
     face_model: MorphableModel, edits: FaceEdits, codes: Tensor, referred: Tensor, true: Tensor, cameras: Tensor
-) -> dict[str, Tensor]:
+) -> dict[str, LossTerm]:
     config = face_model.config
     known = true.isfinite().all(-1).nonzero()[:, 0]
     opened = changed_groups(true[known], referred[known], config)
     true_codes = encode(vector_to_parameters(true[known], config), cameras[known], config)
     errors = code_loss(codes[known] + edits.change[known], true_codes) * face_model.component_visibility.to(codes)
     changes = mean_over_groups(errors, config)[opened]
-    return {"edit_gates": _mean(gate_loss(edits.gates[known], opened)), "edit_change": _mean(changes)}
+    return {"edit_gates": LossTerm.of(gate_loss(edits.gates[known], opened)), "edit_change": LossTerm.of(changes)}
 
 
 def _supervise_flow(
@@ -180,9 +181,4 @@ def _supervise_flow(
     example, wanted = draw_flow_examples(codes, faces.states[index])
     velocity = model.flow_head(*example)
     errors = flow_loss(velocity, wanted) * model.face_model.component_visibility.to(velocity)
-    return _Supervised({"flow": _mean(errors)} if labelled else {}, velocity.sum())
-
-
-def _mean(values: Tensor) -> Tensor:
-    """Mean that is zero, with a zero gradient, over nothing."""
-    return values.sum() / max(values.numel(), 1)
+    return _Supervised({"flow": LossTerm.of(errors)} if labelled else {}, velocity.sum())

@@ -36,6 +36,7 @@ from .losses import (
 )
 from .mesh import Mesh
 from .morphable_model import MorphableModel
+from .output_facegpt import LossTerm
 from .reconstruction import true_camera
 from .renderer import render_mesh
 
@@ -78,14 +79,14 @@ def face_loss_terms(
     parameters: FaceParameters,
     targets: FaceTargets,
     render_size: int,
-) -> dict[str, Tensor]:
+) -> dict[str, LossTerm]:
     """Each loss term by name, averaged over the faces that have its target; none where there are no targets."""
     if targets.parameters is None and targets.landmarks is None and targets.images is None:
         return {}
     cameras = Camera(targets.picture_cameras[:, 0], targets.picture_cameras[:, 1:])
     mesh = face_model(parameters)
     terms = {"prior_" + name: group for name, group in _by_group(prior_loss(code), face_model).items()}
-    terms["light_colour"] = _mean(light_colour_loss(parameters.light))
+    terms["light_colour"] = LossTerm.of(light_colour_loss(parameters.light))
     if targets.parameters is not None:
         terms |= _label_terms(face_model, code, log_variance, parameters, mesh, targets, cameras)
     if targets.landmarks is not None:
@@ -96,11 +97,6 @@ def face_loss_terms(
     return terms
 
 
-def weighted_sum(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-    """The one place where loss terms are weighted and summed. Terms without a weight count zero."""
-    return torch.stack([weights.get(name, 0.0) * term for name, term in terms.items()]).sum()
-
-
 def _label_terms(
     face_model: MorphableModel,
     code: Tensor,
@@ -109,7 +105,7 @@ def _label_terms(
     mesh: Mesh,
     targets: FaceTargets,
     cameras: Camera,
-) -> dict[str, Tensor]:
+) -> dict[str, LossTerm]:
     known = targets.parameters.isfinite().all(-1)
     index = known.nonzero()[:, 0]
     true = vector_to_parameters(targets.parameters[index].float(), face_model.config)
@@ -126,8 +122,8 @@ def _label_terms(
     visibility = face_model.component_visibility.to(code)
     groups = _by_group(code_loss(code[index], true_code) * visibility, face_model)
     terms = {"code_" + name: group for name, group in groups.items()}
-    terms["code_likelihood"] = _mean(code_likelihood_loss(code[index], log_variance[index], true_code))
-    terms["label_shape"] = _mean(errors) * 1000 / MILLIMETRES_OF_SHAPE_UNIT
+    terms["code_likelihood"] = LossTerm.of(code_likelihood_loss(code[index], log_variance[index], true_code))
+    terms["label_shape"] = LossTerm.of(errors * (1000 / MILLIMETRES_OF_SHAPE_UNIT))
     terms["label_landmarks"] = _relative_point_loss(points, true_points)
     return terms
 
@@ -139,7 +135,7 @@ def _photometric_term(
     targets: FaceTargets,
     cameras: Camera,
     render_size: int,
-) -> Tensor:
+) -> LossTerm:
     """Mean over the face's pixels of the difference to the photograph, outliers trusted less."""
     index = targets.images.isfinite().flatten(1).all(1).nonzero()[:, 0]
     camera = Camera(cameras.focal[index] * render_size, cameras.principal_point[index] * render_size)
@@ -149,7 +145,7 @@ def _photometric_term(
         chosen, select_faces(parameters, index), camera, (render_size, render_size), attributes=region
     )
     mask = render.mask * cast(Tensor, render.attributes)
-    return _mean(masked_photometric_loss(render.image, targets.images[index], mask))
+    return LossTerm.of(masked_photometric_loss(render.image, targets.images[index], mask))
 
 
 def _landmarks_in_picture(
@@ -161,7 +157,7 @@ def _landmarks_in_picture(
     return project(placed, true_camera(parameters, cameras))
 
 
-def _relative_point_loss(points: Tensor, target: Tensor) -> Tensor:
+def _relative_point_loss(points: Tensor, target: Tensor) -> LossTerm:
     """Mean distance over the size of the face, averaged over the faces whose landmarks are known.
 
     Faces that are far off count by the logarithm of their error: a few of them, nearly behind the camera or placed
@@ -172,14 +168,9 @@ def _relative_point_loss(points: Tensor, target: Tensor) -> Tensor:
     size = (filled.amax(1) - filled.amin(1)).prod(-1).sqrt().clamp(min=SMALLEST_FACE)
     relative = point_loss(points, target).mean(1) / size
     robust = TYPICAL_LANDMARK_ERROR * (relative / TYPICAL_LANDMARK_ERROR).log1p()
-    return robust.sum() / known.sum().clamp(min=1)
+    return LossTerm(robust.sum(), known.sum().to(robust))
 
 
-def _by_group(values: Tensor, face_model: MorphableModel) -> dict[str, Tensor]:
+def _by_group(values: Tensor, face_model: MorphableModel) -> dict[str, LossTerm]:
     groups = vector_to_parameters(values, face_model.config)
-    return {name: _mean(group) for name, group in zip(groups._fields, groups, strict=True)}
-
-
-def _mean(values: Tensor) -> Tensor:
-    """Mean that is zero, with a zero gradient, over nothing."""
-    return values.sum() / max(values.numel(), 1)
+    return {name: LossTerm.of(group) for name, group in zip(groups._fields, groups, strict=True)}

@@ -32,11 +32,11 @@ from .face_editing import EditHead, ReferencePointer
 from .face_encoder import FaceEncoder, FaceHook, FaceOffsets, check_given_faces, find_faces
 from .face_head import FaceHead, decode
 from .face_parameters import parameters_to_vector, select_faces, vector_to_parameters
-from .face_supervision import FaceTargets, face_loss_terms, weighted_sum
+from .face_supervision import FaceTargets, face_loss_terms
 from .flow_head import FlowHead
 from .generation_mixin import FaceGPTGenerationMixin
 from .morphable_model import MorphableModel
-from .output_facegpt import FaceGPTOutput, choose_layers, text_loss
+from .output_facegpt import FaceGPTOutput, LossTerm, choose_layers, text_loss, weighted_sum
 from .pipeline_facegpt import CUSTOM_PIPELINES
 from .processing_facegpt import FaceGPTProcessor
 from .running_faces import RunningFaces
@@ -280,8 +280,9 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             targets = FaceTargets(picture_cameras, face_targets, face_landmarks, face_images, face_references)
             self._decode_faces(faces, input_ids, given_faces, targets, terms, result)
         if terms:
-            result.loss = weighted_sum(terms, self.config.loss_weights)
-            result.loss_terms = terms
+            result.loss_terms = {name: term.mean for name, term in terms.items()}
+            result.loss_counts = {name: term.count for name, term in terms.items()}
+            result.loss = weighted_sum(result.loss_terms, self.config.loss_weights)
         return result
 
     def encode_given_faces(self, input_ids: Tensor | None, given_faces: Tensor) -> FaceOffsets:
@@ -338,7 +339,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
         input_ids: Tensor,
         given_faces: Tensor | None,
         targets: FaceTargets,
-        terms: dict[str, Tensor],
+        terms: dict[str, LossTerm],
         result: FaceGPTOutput,
     ) -> None:
         targets = targets.checked(len(faces.states), faces.states)
@@ -366,7 +367,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             )
         if "text" in terms:
             # Every head has a gradient in every batch: distributed training waits for it from every process.
-            terms["text"] = terms["text"] + 0.0 * touched
+            terms["text"] = LossTerm(terms["text"].total + 0.0 * touched, terms["text"].count)
         if len(faces.states):
             result.face_code, result.face_log_variance, result.face_parameters = code, log_variance, vectors
 

@@ -16,6 +16,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers.modeling_outputs import ModelOutput
@@ -30,6 +31,8 @@ class FaceGPTOutput(ModelOutput):
         Weighted sum of `loss_terms`, when targets are given.
     loss_terms (`dict[str, torch.Tensor]`, *optional*):
         Each term by name, unweighted, the mean over faces or words.
+    loss_counts (`dict[str, torch.Tensor]`, *optional*):
+        How many values each of them is the mean of: what parts of a batch need to be put together.
     logits (`torch.Tensor` of shape `(B, T, vocabulary)`):
         Of the language model.
     face_code (`torch.Tensor` of shape `(N, P)`, *optional*):
@@ -52,15 +55,38 @@ class FaceGPTOutput(ModelOutput):
     past_key_values: Any = None
     hidden_states: tuple[Tensor | None, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+    loss_counts: dict[str, Tensor] | None = None
 
 
-def text_loss(logits: Tensor, following: Tensor, logits_to_keep: int | Tensor) -> Tensor:
+@dataclass(frozen=True)
+class LossTerm:
+    """A term of the loss: the mean of `count` values whose sum is `total`, each a tensor of shape `()`."""
+
+    total: Tensor
+    count: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor) -> "LossTerm":
+        """The mean of all `values`, of any shape."""
+        return cls(values.sum(), torch.tensor(float(values.numel()), device=values.device))
+
+    @property
+    def mean(self) -> Tensor:
+        """Zero, with a zero gradient, over nothing."""
+        return self.total / self.count.clamp(min=1.0)
+
+
+def weighted_sum(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    """The one place where loss terms are weighted and summed. Terms without a weight count zero."""
+    return torch.stack([weights.get(name, 0.0) * term for name, term in terms.items()]).sum()
+
+
+def text_loss(logits: Tensor, following: Tensor, logits_to_keep: int | Tensor) -> LossTerm:
     """Mean cross-entropy over the tokens that follow each position, `(B, T)`, where they are not -100."""
     kept = logits_to_keep if isinstance(logits_to_keep, Tensor) else slice(-logits.shape[1], None)
     wanted = following[:, kept]
-    count = (wanted != -100).sum().clamp(min=1)
     total = F.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=-100, reduction="sum")
-    return total / count
+    return LossTerm(total, (wanted != -100).sum().to(total))
 
 
 def choose_layers(states: tuple[Tensor, ...], shown: Any) -> tuple[Tensor | None, ...] | None:
