@@ -28,6 +28,7 @@ from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
+from transformers import TrainerCallback
 
 from modeling_facegpt.face_parameters import FaceParameters
 
@@ -95,6 +96,16 @@ def prepare_sharding(accelerator: Accelerator, model: nn.Module) -> None:
         held.intersection(cast(Any, model)._no_split_modules)
     )
     plugin.mixed_precision_policy = None
+
+
+class GradientsForAll(TrainerCallback):
+    """Zero gradients where there are none, as of the last layers of a vision tower, which many models do not read: for
+    such weights no optimizer state would be saved, and FSDP2 goes on from a checkpoint only if all have some."""
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        for parameter in model.parameters():
+            if parameter.requires_grad and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
 
 
 @contextmanager

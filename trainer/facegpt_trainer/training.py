@@ -39,7 +39,7 @@ from .checkpoint_checks import check_goes_on
 from .collator import FaceCollator
 from .data_engine import DataEngine
 from .dialogue_collator import DialogueCollator
-from .distributed import as_unsharded_class, keep_face_model_apart, prepare_sharding, share_terms
+from .distributed import GradientsForAll, as_unsharded_class, keep_face_model_apart, prepare_sharding, share_terms
 from .photograph_shards import ShardedPhotographs
 from .photographs import PhotographSource, load_photographs
 from .shard_files import has_shards
@@ -63,6 +63,8 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
         if self.accelerator.num_processes > 1:
             keep_face_model_apart(self.model)
             prepare_sharding(self.accelerator, self.model)
+            if self.is_fsdp_enabled:
+                self.add_callback(GradientsForAll())
             # Each process draws noise of its own.
             set_seed(args.seed, device_specific=True)
 
