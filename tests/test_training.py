@@ -14,6 +14,7 @@
 """The trainer: that what should learn learns, that a resumed run is the uninterrupted one, that recipes are read."""
 
 import copy
+import inspect
 import json
 from pathlib import Path
 
@@ -146,6 +147,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
         ("picturs: 10", "did you mean pictures"),
         ("- 1", "no YAML mapping"),
         ("loss_weights: {photometrik: 1}", "no loss terms"),
+        ("loss_weight_schedules: {photometrik: {0: 1}}", "did you mean photometric"),
         ("photograph_share: 2", "between 0 and 1"),
         ("photograph_share: 0.5", "without photographs"),
     ],
@@ -156,6 +158,15 @@ def test_wrong_recipes_are_refused_in_one_sentence(tmp_path: Path, capsys, text:
     assert main(["--config", str(recipe)]) == 1
     message = capsys.readouterr().err
     assert sentence in message and "Traceback" not in message
+
+
+def test_help_documents_every_setting(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    help_text = capsys.readouterr().out
+    for name in inspect.get_annotations(FaceGPTTrainingConfig):
+        assert f"  {name}: " in help_text
+    assert "photometric: {0: 0.0, 1000: 6.0}" in " ".join(help_text.split())
 
 
 def test_a_missing_recipe_is_refused(tmp_path: Path, capsys):

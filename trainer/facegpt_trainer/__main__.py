@@ -21,6 +21,7 @@ from pathlib import Path
 
 import yaml
 
+from .recipe_help import describe_settings
 from .training import train
 from .training_config import FaceGPTTrainingConfig
 
@@ -45,7 +46,12 @@ def read_recipe(path: Path) -> FaceGPTTrainingConfig:
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, train, say where the result is."""
-    parser = argparse.ArgumentParser(prog="facegpt_trainer", description="Train FaceGPT by a recipe.")
+    parser = argparse.ArgumentParser(
+        prog="facegpt_trainer",
+        description="Train FaceGPT by a recipe.",
+        epilog=describe_settings(FaceGPTTrainingConfig),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--config", type=Path, required=True, help="recipe, a YAML file")
     path = parser.parse_args(arguments).config
     try:

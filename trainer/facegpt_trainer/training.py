@@ -33,7 +33,10 @@ from .checkpoint import CheckpointWriter, build_untrained, last_whole_checkpoint
 from .collator import FaceCollator
 from .data_engine import DataEngine
 from .dialogue_collator import DialogueCollator
+from .image_grid import ImageGrid
+from .loss_schedules import LossWeightScheduling
 from .photographs import PhotographFolder, load_photographs
+from .run_facts import describe_run
 from .training_config import FaceGPTTrainingConfig
 from .vision_warm_up import warm_up_vision
 
@@ -101,10 +104,15 @@ def train(config: FaceGPTTrainingConfig) -> Path:
         data_collator=collator,
         processing_class=processor,
     )
+    if config.loss_weight_schedules:
+        trainer.add_callback(LossWeightScheduling(config.all_loss_weights(), config.loss_weight_schedules))
+    if config.image_grid_steps:
+        trainer.add_callback(ImageGrid(trainer, looks, config.image_grid_steps))
     result = trainer.train(resume_from_checkpoint=last)
     trainer.save_model(config.output_dir)
-    facts = {"config": config.to_dict(), "result": result.metrics, "log": trainer.state.log_history}
-    (output / "training.json").write_text(json.dumps(facts, indent=1, default=str))
+    if trainer.is_world_process_zero():
+        facts = describe_run(config, result.metrics, trainer.state.log_history, config.world_size)
+        (output / "training.json").write_text(json.dumps(facts, indent=1, default=str))
     return output
 
 
