@@ -18,6 +18,7 @@ import difflib
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 
@@ -25,9 +26,20 @@ from .recipe_help import describe_settings
 from .training import train
 from .training_config import FaceGPTTrainingConfig
 
+Settings = TypeVar("Settings")
+
 
 def read_recipe(path: Path) -> FaceGPTTrainingConfig:
+    """The settings of a run of `train`; see `read_settings`."""
+    return read_settings(path, FaceGPTTrainingConfig)
+
+
+def read_settings(path: Path, kind: type[Settings]) -> Settings:
     """The settings of a YAML file.
+
+    Args:
+        path (`Path`): of the recipe.
+        kind (`type`): the dataclass of settings.
 
     Raises:
         ValueError: if the file is no mapping, or a key is no setting (the nearest right one is named).
@@ -35,13 +47,13 @@ def read_recipe(path: Path) -> FaceGPTTrainingConfig:
     settings = yaml.safe_load(path.read_text())
     if not isinstance(settings, dict):
         raise ValueError(f"got {path}, which is no YAML mapping; write one setting a line, such as `pictures: 1000`")
-    known = [field.name for field in fields(FaceGPTTrainingConfig) if field.init]
+    known = [field.name for field in fields(kind) if field.init]  # type: ignore[arg-type]
     for key in settings:
         if key not in known:
             nearest = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {nearest[0]}?" if nearest else ""
             raise ValueError(f"got the unknown setting {key!r} in {path}{hint}")
-    return FaceGPTTrainingConfig(**settings)
+    return kind(**settings)
 
 
 def main(arguments: list[str] | None = None) -> int:
