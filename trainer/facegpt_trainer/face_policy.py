@@ -17,8 +17,9 @@ A face seen in a picture is drawn from the face head's Gaussian. A face from wor
 path of steps, each a Gaussian around where the flow leads: the density of a flow's end is not known in closed form,
 that of its noisy steps is (DDPO: Black et al. 2023, "Training Diffusion Models with Reinforcement Learning";
 Flow-GRPO: Liu et al. 2025, "Flow-GRPO: Training Flow Matching Models via Online RL"). A step takes the estimates of
-code and noise that the velocity implies, and puts fresh noise in the place of a part of the old one, so that the noise
-level stays that of the flow (as Song et al. 2021, "Denoising Diffusion Implicit Models", do for diffusion).
+code and noise that the velocity implies, and draws a part of the noise anew, as much as diffusion models do or less
+(eta of Song et al. 2021, "Denoising Diffusion Implicit Models", for the straight paths of a flow): what is drawn stays
+distributed as the flow says.
 """
 
 import math
@@ -29,14 +30,14 @@ from torch import Tensor, nn
 
 from modeling_facegpt.flow_head import guided_velocity
 
-LEAST_DEVIATION = 0.05  # of a step, in units of a code: the last one, too, is a draw
+LAST_DEVIATION = 0.05  # of the last step, in units of a code: it would otherwise be no draw
 
 
 class ExplorationSettings(NamedTuple):
     """How faces from words are drawn while a policy explores."""
 
     steps: int  # from noise to a face
-    noise: float  # share of fresh noise in each step, in (0, 1]: 1 keeps nothing of the old one
+    noise: float  # fresh noise in each step, in (0, 1]: 0 would be the flow, 1 is as much as diffusion draws anew
     guidance_scale: float  # as in sampling
 
 
@@ -96,11 +97,13 @@ def step_distribution(
         velocity (`torch.Tensor` of shape `(N, P)`): from code to noise.
         noisy (`torch.Tensor` of shape `(N, P)`): codes with noise.
         levels, following (`torch.Tensor` of shape `(N,)`): of the noise now and after the step.
-        noise (`float`): share of fresh noise, in (0, 1].
+        noise (`float`): see `ExplorationSettings`.
     """
     levels, following = levels[:, None], following[:, None]
     code, old_noise = noisy - levels * velocity, noisy + (1 - levels) * velocity
-    deviation = (math.sin(noise * math.pi / 2) * following).clamp(min=LEAST_DEVIATION)
+    carried = (1 - levels) / (1 - following) * following  # of the noise now, what was noise after the step already
+    fresh = noise * following / levels * (levels.square() - carried.square()).sqrt()
+    deviation = torch.where(following > 0, fresh, LAST_DEVIATION)
     kept = (following.square() - deviation.square()).clamp(min=0).sqrt()
     return (1 - following) * code + kept * old_noise, deviation
 

@@ -60,7 +60,8 @@ class FacePolicyConfig(GRPOConfig):
     )
     exploration_steps: int = field(default=10, metadata={"help": "Steps from noise to a face while it explores."})
     exploration_noise: float = field(
-        default=0.5, metadata={"help": "Share of fresh noise in each of these steps, in (0, 1]."}
+        default=0.7,
+        metadata={"help": "Fresh noise in each of these steps, in (0, 1]; 1 is as much as diffusion draws anew."},
     )
     guidance_scale: float = field(
         default=GUIDANCE_SCALE, metadata={"help": "Of faces from words, while it explores and when it is evaluated."}
