@@ -22,10 +22,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from facegpt_trainer.__main__ import read_settings
 from facegpt_trainer.attributes import default_picture_camera
 from facegpt_trainer.face_policy import LAST_DEVIATION, step_levels
 from facegpt_trainer.grpo import main, write_table
-from facegpt_trainer.policy_config import FacePolicyConfig
+from facegpt_trainer.policy_config import REWARD_WEIGHTS, FacePolicyConfig
 from facegpt_trainer.policy_evaluation import compare, mean_rewards
 from facegpt_trainer.policy_tasks import Task
 from facegpt_trainer.policy_trainer import FacePolicyTrainer, answer_tasks
@@ -197,6 +198,13 @@ def test_a_checkpoint_without_dialogue_is_refused(
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path, changes: dict, sentence: str):
     with pytest.raises(ValueError, match=sentence):
         settings(tmp_path, **changes)
+
+
+def test_our_recipe_can_be_read():
+    folder = Path(__file__).parents[1] / "trainer" / "facegpt_trainer" / "recipes"
+    config = read_settings(folder / "nano_grpo.yaml", FacePolicyConfig)
+    assert config.per_device_train_batch_size % config.num_generations == 0
+    assert config.all_reward_weights() == REWARD_WEIGHTS
 
 
 def test_gains_and_their_errors():

@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset
+from facegpt_hub import command_line
 from facegpt_trainer.__main__ import main, read_recipe
 from facegpt_trainer.collator import FaceCollator
 from facegpt_trainer.data_engine import DataEngine
@@ -167,6 +168,19 @@ def test_help_documents_every_setting(capsys):
     for name in inspect.get_annotations(FaceGPTTrainingConfig):
         assert f"  {name}: " in help_text
     assert "photometric: {0: 0.0, 1000: 6.0}" in " ".join(help_text.split())
+
+
+def test_both_commands_run_the_same_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"output_dir: {tmp_path}\npictures: 3\nuse_cpu: true\n")
+    configs: list[FaceGPTTrainingConfig] = []
+    for module in ("training", "__main__"):
+        monkeypatch.setattr(f"facegpt_trainer.{module}.train", lambda config: configs.append(config) or tmp_path)
+    assert main(["--config", str(recipe)]) == 0
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(["train", "--config", str(recipe)])
+    assert ended.value.code == 0 and len(configs) == 2
+    assert configs[0].to_dict() == configs[1].to_dict()
 
 
 def test_a_missing_recipe_is_refused(tmp_path: Path, capsys):
