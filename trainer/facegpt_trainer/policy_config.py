@@ -22,12 +22,12 @@ from modeling_facegpt.flow_head import GUIDANCE_SCALE
 
 from .face_policy import ExplorationSettings
 
-# Sums over a face from words, and over one from a photograph, are alike.
+# A caricature has every property: being a likely person weighs as much as the properties.
 REWARD_WEIGHTS = {
     "format": 0.5,
     "face_count": 0.5,
     "attribute": 1.0,
-    "likely_person": 0.25,
+    "likely_person": 1.0,
     "landmark": 0.75,
     "photometric": 0.5,
 }

@@ -248,12 +248,10 @@ def answer(
         face_sampling=sampling,
         return_dict_in_generate=True,
     )
-    length = inputs["input_ids"].shape[1]
-    prompt_ids = [
-        ids[mask.bool()].tolist() for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
-    ]
+    ids, read = inputs["input_ids"], inputs["attention_mask"].bool()
+    prompt_ids = [row[mask].tolist() for row, mask in zip(ids, read, strict=True)]
     ends = [*_as_list(model.generation_config.eos_token_id), model.config.end_token_id]
-    completion_ids = [_until_end(row.tolist(), ends) for row in output.sequences[:, length:]]
+    completion_ids = [_until_end(row.tolist(), ends) for row in output.sequences[:, ids.shape[1] :]]
     draws = iter(recorder.in_reading_order() if recorder else ())
     fresh = [reference < 0 and recorder is not None for reference in output.face_references.tolist()]
     paths = [next(draws).path if drawn else None for drawn in fresh]

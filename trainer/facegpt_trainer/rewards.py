@@ -32,7 +32,7 @@ from modeling_facegpt.reconstruction import landmarks_in_photo
 from modeling_facegpt.renderer import render_mesh
 
 from .dialogues import Wanted
-from .request_evaluation import is_likely, judge_faces
+from .request_evaluation import judge_faces, likely_squared_radius
 
 LANDMARK_ERROR = 0.05  # of the face's size, at which agreement falls to 1/e
 PHOTOMETRIC_ERROR = 0.08  # sRGB, likewise
@@ -82,11 +82,14 @@ def attribute_reward(
 def likely_person_reward(
     faces: Sequence[FaceParameters], wanted: Sequence[Wanted | None], **columns: Any
 ) -> list[float | None]:
-    """1 for a face from words that is within the ball that holds 99 % of all people; else caricatures would pay."""
+    """1 for a face from words within the ball that holds 99 % of all people, beyond it the less the further: the ratio
+    of squared radii. Else caricatures, which have every property, would pay."""
     rewards: list[float | None] = [None if properties is None else 0.0 for properties in wanted]
     made = [row for row, properties in enumerate(wanted) if properties is not None and len(faces[row].identity)]
     for row in made:
-        rewards[row] = float(is_likely(faces[row].identity[:1])[0])
+        identity = faces[row].identity[0]
+        squared = max(float(identity.square().sum()), 1e-6)
+        rewards[row] = min(1.0, likely_squared_radius(len(identity)) / squared)
     return rewards
 
 

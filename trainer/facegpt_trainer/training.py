@@ -104,16 +104,21 @@ def train(config: FaceGPTTrainingConfig) -> Path:
         data_collator=collator,
         processing_class=processor,
     )
-    if config.loss_weight_schedules:
-        trainer.add_callback(LossWeightScheduling(config.all_loss_weights(), config.loss_weight_schedules))
-    if config.image_grid_steps:
-        trainer.add_callback(ImageGrid(trainer, looks, config.image_grid_steps))
+    add_callbacks(trainer, looks, config)
     result = trainer.train(resume_from_checkpoint=last)
     trainer.save_model(config.output_dir)
     if trainer.is_world_process_zero():
         facts = describe_run(config, result.metrics, trainer.state.log_history, config.world_size)
         (output / "training.json").write_text(json.dumps(facts, indent=1, default=str))
     return output
+
+
+def add_callbacks(trainer: FaceGPTTrainer, looks: FaceCollator, config: FaceGPTTrainingConfig) -> None:
+    """What a recipe wants done between steps."""
+    if config.loss_weight_schedules:
+        trainer.add_callback(LossWeightScheduling(config.all_loss_weights(), config.loss_weight_schedules))
+    if config.image_grid_steps:
+        trainer.add_callback(ImageGrid(trainer, looks, config.image_grid_steps))
 
 
 def warm_up_arguments(config: FaceGPTTrainingConfig) -> TrainingArguments:
