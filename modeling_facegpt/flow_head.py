@@ -23,7 +23,7 @@ condition, which a regression learns from far fewer faces than velocities need, 
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,19 @@ GUIDANCE_SCALE = 1.5
 DRAWS_PER_FACE = 4  # noise levels that each face of a batch is trained at
 
 
+class FaceDrawer(Protocol):
+    """Draws the codes of fresh faces in place of the heads, as a policy that explores does."""
+
+    def read(self, rows: Tensor, code: Tensor, log_variance: Tensor) -> Tensor:
+        """Codes `(N, P)` of faces that the answers in `rows` `(N,)` see in pictures, from what the face head says of
+        them: mean and log-variance, each `(N, P)`."""
+        ...
+
+    def imagine(self, rows: Tensor, flow_head: nn.Module, states: Tensor) -> Tensor:
+        """Codes `(N, P)` of faces that the answers in `rows` `(N,)` make from words, from the states `(N, D)`."""
+        ...
+
+
 class FaceSampling(NamedTuple):
     """How faces are drawn where words leave them open."""
 
@@ -49,6 +62,7 @@ class FaceSampling(NamedTuple):
     guidance_scale: float = (
         GUIDANCE_SCALE  # 1: as trained; above: closer to the words, less different; 0: words do not count
     )
+    drawer: FaceDrawer | None = None  # who draws in place of the heads
 
     def checked(self) -> "FaceSampling":
         """The same; raises `ValueError` where a number makes no sense."""
@@ -153,6 +167,19 @@ def draw_noise(faces: int, code_size: int, generator: torch.Generator) -> Tensor
     return torch.stack(rows) if rows else torch.zeros(0, code_size, device=generator.device)
 
 
+def guided_velocity(
+    flow_head: nn.Module, noisy: Tensor, levels: Tensor, states: Tensor, guidance_scale: float
+) -> Tensor:
+    """Velocities `(N, P)` of noisy codes `(N, P)` at levels `(N,)`: from the one without condition `guidance_scale`
+    times as far as to the one with the states `(N, D)`."""
+    given = torch.zeros(len(states), dtype=torch.bool, device=states.device)
+    velocity = flow_head(noisy, levels, states, given)
+    if guidance_scale == 1:
+        return velocity
+    without = flow_head(noisy, levels, states, ~given)
+    return without + guidance_scale * (velocity - without)
+
+
 @torch.no_grad()
 def sample_codes(flow_head: nn.Module, states: Tensor, noise: Tensor, *, steps: int, guidance_scale: float) -> Tensor:
     """Codes `(N, P)` that noise flows to, by Euler's method.
@@ -171,13 +198,9 @@ def sample_codes(flow_head: nn.Module, states: Tensor, noise: Tensor, *, steps: 
     scheduler: Any = FlowMatchEulerDiscreteScheduler(num_train_timesteps=LEVEL_STEPS)
     scheduler.set_timesteps(sigmas=[1 - step / steps for step in range(steps)], device=states.device)
     codes = noise.to(states)
-    given = torch.zeros(len(states), dtype=torch.bool, device=states.device)
     for time in scheduler.timesteps:
         levels = (time / LEVEL_STEPS).expand(len(states))
-        velocity = flow_head(codes, levels, states, given)
-        if guidance_scale != 1:
-            without = flow_head(codes, levels, states, ~given)
-            velocity = without + guidance_scale * (velocity - without)
+        velocity = guided_velocity(flow_head, codes, levels, states, guidance_scale)
         codes = scheduler.step(velocity, time, codes, return_dict=False)[0]
     return codes
 

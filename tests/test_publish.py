@@ -41,7 +41,15 @@ def run(eager_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProces
         "per_device_train_batch_size": 7,
         "learning_rate": 3e-4,
     }
-    (directory / "training.json").write_text(json.dumps({"config": config, "result": {"train_runtime": 120.0}}))
+    facts = {
+        "config": config,
+        "result": {"train_runtime": 120.0},
+        "versions": {"python": "3.11", "torch": "2.13"},
+        "host": {"processes": 2, "cpu_cores": 8, "threads": 1, "accelerators": 0, "accelerator": None},
+        "seeds": {"weights": 42, "data": 6},
+        "final_terms": {"text": 0.56078, "loss": 2.0},
+    }
+    (directory / "training.json").write_text(json.dumps(facts))
     return directory
 
 
@@ -64,6 +72,8 @@ def test_a_published_checkpoint_reconstructs_as_the_run_did(
     card = (output / "README.md").read_text()
     assert "| tiny | 1,234 | none | 567 | 7 | 0.0003 | 2 |" in card
     assert "| renders | vertex error, mm | 1.50 |" in card
+    assert "torch 2.13; 2 process(es) on 8 CPU cores; seeds: weights 42, data 6." in card
+    assert "Loss terms at its end: text 0.561, loss 2." in card
 
 
 def test_what_was_published_before_stays_until_all_is_written(run: Path, tmp_path: Path):

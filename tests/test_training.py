@@ -14,6 +14,7 @@
 """The trainer: that what should learn learns, that a resumed run is the uninterrupted one, that recipes are read."""
 
 import copy
+import inspect
 import json
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import pytest
 import torch
 import yaml
 from datasets import Dataset
+from facegpt_hub import command_line
 from facegpt_trainer.__main__ import main, read_recipe
 from facegpt_trainer.collator import FaceCollator
 from facegpt_trainer.data_engine import DataEngine
@@ -159,6 +161,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
         ("photographs: [a]", "wanted text"),
         ("lr_scheduler_type: cosinus", "cosinus"),
         ("a: b: c", "which is no YAML"),
+        ("loss_weight_schedules: {photometrik: {0: 1}}", "did you mean photometric"),
         ("photograph_share: 2", "between 0 and 1"),
         ("photograph_share: 0.5", "without photographs"),
     ],
@@ -169,6 +172,28 @@ def test_wrong_recipes_are_refused_in_one_sentence(tmp_path: Path, capsys, text:
     assert main(["--config", str(recipe)]) == 1
     message = capsys.readouterr().err
     assert sentence in message and "Traceback" not in message
+
+
+def test_help_documents_every_setting(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    help_text = capsys.readouterr().out
+    for name in inspect.get_annotations(FaceGPTTrainingConfig):
+        assert f"  {name}: " in help_text
+    assert "photometric: {0: 0.0, 1000: 6.0}" in " ".join(help_text.split())
+
+
+def test_both_commands_run_the_same_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"output_dir: {tmp_path}\npictures: 3\nuse_cpu: true\n")
+    configs: list[FaceGPTTrainingConfig] = []
+    for module in ("training", "__main__"):
+        monkeypatch.setattr(f"facegpt_trainer.{module}.train", lambda config: configs.append(config) or tmp_path)
+    assert main(["--config", str(recipe)]) == 0
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(["train", "--config", str(recipe)])
+    assert ended.value.code == 0 and len(configs) == 2
+    assert configs[0].to_dict() == configs[1].to_dict()
 
 
 def test_a_missing_recipe_is_refused(tmp_path: Path, capsys):

@@ -117,7 +117,7 @@ class RunningFaces:
         faces = SaidFaces(code, log_variance, parameters, rows, torch.full_like(rows, FRESH))
         if self.offsets is not None:
             with torch.autocast(states.device.type, enabled=False):
-                faces = self._imagine(self._refer(faces, states, faces_back(self.places, numbers)[:, :known]), states)
+                faces = self._draw(self._refer(faces, states, faces_back(self.places, numbers)[:, :known]), states)
                 self.offsets.append(rows, added.columns, self.model.face_encoder(faces.face_parameters))
         self.parameters = torch.cat((self.parameters, faces.face_parameters))
         self.face_states = torch.cat((self.face_states, torch.zeros_like(states)))
@@ -142,23 +142,34 @@ class RunningFaces:
             face_references=chosen_references(scores, self.places),
         )
 
-    def _imagine(self, faces: SaidFaces, states: Tensor) -> SaidFaces:
-        """`faces`, of which the fresh ones of rows without a picture are drawn."""
-        index = ((faces.face_references == FRESH) & ~self.has_picture[faces.face_rows]).nonzero()[:, 0]
-        if not len(index):
-            return faces
-        noise = draw_noise(len(index), faces.face_code.shape[1], self.generator)
-        codes = sample_codes(
-            self.model.flow_head,
-            states[index],
-            noise,
-            steps=self.sampling.steps,
-            guidance_scale=self.sampling.guidance_scale,
-        )
+    def _draw(self, faces: SaidFaces, states: Tensor) -> SaidFaces:
+        """`faces`, of which the fresh ones of rows without a picture are drawn; with a drawer, all fresh ones."""
+        fresh, seen = faces.face_references == FRESH, self.has_picture[faces.face_rows]
+        drawer = self.sampling.drawer
+        if len(index := (fresh & ~seen).nonzero()[:, 0]):
+            rows, wanted = faces.face_rows[index], states[index]
+            codes = self._imagine(wanted) if drawer is None else drawer.imagine(rows, self.model.flow_head, wanted)
+            faces = self._replace_codes(faces, index, codes, torch.nan)
+        if drawer is not None and len(index := (fresh & seen).nonzero()[:, 0]):
+            rows, deviation = faces.face_rows[index], faces.face_log_variance[index]
+            codes = drawer.read(rows, faces.face_code[index], deviation)
+            faces = self._replace_codes(faces, index, codes, deviation)
+        return faces
+
+    def _imagine(self, states: Tensor) -> Tensor:
+        noise = draw_noise(len(states), self.model.flow_head.code_size, self.generator)
+        settings = {"steps": self.sampling.steps, "guidance_scale": self.sampling.guidance_scale}
+        return sample_codes(self.model.flow_head, states, noise, **settings)
+
+    def _replace_codes(
+        self, faces: SaidFaces, index: Tensor, codes: Tensor, log_variance: Tensor | float
+    ) -> SaidFaces:
+        """`faces`, those at `index` with other codes and log-variances, each `(K, P)`."""
         drawn = decode(codes, self.cameras[faces.face_rows[index]], self.model.config.face_model_config)
+        unsure = codes.new_zeros(codes.shape) + log_variance
         return faces._replace(
             face_code=faces.face_code.index_put((index,), codes),
-            face_log_variance=faces.face_log_variance.index_fill(0, index, torch.nan),
+            face_log_variance=faces.face_log_variance.index_put((index,), unsure),
             face_parameters=faces.face_parameters.index_put((index,), parameters_to_vector(drawn)),
         )
 

@@ -168,7 +168,8 @@ def train(
 ) -> None:
     """Train by a recipe (needs the extra `train`); a run that was stopped goes on from its last checkpoint.
 
-    The same as `accelerate launch -m facegpt_trainer --config RECIPE`, on one process.
+    The same as `accelerate launch -m facegpt_trainer --config RECIPE`, on one process. Every setting of a recipe is
+    listed by `python -m facegpt_trainer --help`.
     """
     from facegpt_trainer.__main__ import read_recipe
     from facegpt_trainer.training import train as run

@@ -75,6 +75,7 @@ def write_card(checkpoint: Path, runs: list[Path], evaluations: list[Path]) -> s
         parameters=f"{parameters / 1e6:.1f}",
         size=f"{(checkpoint / 'model.safetensors').stat().st_size / 1e6:.1f}",
         runs="\n".join(_run_row(fact) for fact in facts),
+        facts=_run_facts(facts[-1]),
         figures="\n".join(row for table in tables for row in _figure_rows(table)),
     )
 
@@ -88,6 +89,20 @@ def _run_row(facts: dict[str, Any]) -> str:
         f"{config['warm_up_pictures']:,} | {config['per_device_train_batch_size']} | "
         f"{config['learning_rate']:g} | {minutes:.0f} |"
     )
+
+
+def _run_facts(facts: dict[str, Any]) -> str:
+    """Software, machine, seeds and last loss terms of a run; nothing of runs from before they were written down."""
+    if "versions" not in facts:
+        return ""
+    host = facts["host"]
+    software = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    seeds = ", ".join(f"{name} {seed}" for name, seed in facts["seeds"].items())
+    terms = ", ".join(f"{name} {value:.3g}" for name, value in facts["final_terms"].items())
+    machine = f"{host['processes']} process(es) on {host['cpu_cores']} CPU cores"
+    if host["accelerators"]:
+        machine += f" and {host['accelerators']} x {host['accelerator']}"
+    return f"Last run: {software}; {machine}; seeds: {seeds}. Loss terms at its end: {terms}."
 
 
 def _figure_rows(table: dict[str, Any]) -> list[str]:

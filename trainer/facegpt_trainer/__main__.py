@@ -19,16 +19,29 @@ import re
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 
 from .recipe_checks import check_types
+from .recipe_help import describe_settings
 from .training import train
 from .training_config import FaceGPTTrainingConfig
 
+Settings = TypeVar("Settings")
+
 
 def read_recipe(path: Path) -> FaceGPTTrainingConfig:
+    """The settings of a run of `train`; see `read_settings`."""
+    return read_settings(path, FaceGPTTrainingConfig)
+
+
+def read_settings(path: Path, kind: type[Settings]) -> Settings:
     """The settings of a YAML file.
+
+    Args:
+        path (`Path`): of the recipe.
+        kind (`type`): the dataclass of settings.
 
     Raises:
         ValueError: if the file is no mapping, a key is no setting (the nearest right one is named), or a value is of
@@ -40,19 +53,24 @@ def read_recipe(path: Path) -> FaceGPTTrainingConfig:
         raise ValueError(f"got {path}, which is no YAML ({' '.join(str(error).split())}); correct it there") from error
     if not isinstance(settings, dict):
         raise ValueError(f"got {path}, which is no YAML mapping; write one setting a line, such as `pictures: 1000`")
-    known = [field.name for field in fields(FaceGPTTrainingConfig) if field.init]
+    known = [field.name for field in fields(kind) if field.init]  # type: ignore[arg-type]
     for key in settings:
         if key not in known:
             nearest = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {nearest[0]}?" if nearest else ""
             raise ValueError(f"got the unknown setting {key!r} in {path}{hint}")
-    check_types(settings, FaceGPTTrainingConfig, path)
-    return FaceGPTTrainingConfig(**settings)
+    check_types(settings, kind, path)
+    return kind(**settings)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, train, say where the result is."""
-    parser = argparse.ArgumentParser(prog="facegpt_trainer", description="Train FaceGPT by a recipe.")
+    parser = argparse.ArgumentParser(
+        prog="facegpt_trainer",
+        description="Train FaceGPT by a recipe.",
+        epilog=describe_settings(FaceGPTTrainingConfig),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--config", type=Path, required=True, help="recipe, a YAML file")
     path = parser.parse_args(arguments).config
     try:

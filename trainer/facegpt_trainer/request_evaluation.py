@@ -176,14 +176,17 @@ def identity_spread(measurer: FaceMeasurer, identity: Tensor) -> float:
 
 
 def is_likely(identity: Tensor) -> Tensor:
-    """Which of N people `(N, K)` lie within the ball that holds 99 % of all people.
+    """Which of N people `(N, K)` lie within the ball that holds 99 % of all people."""
+    return identity.square().sum(-1) <= likely_squared_radius(identity.shape[-1])
+
+
+def likely_squared_radius(size: int) -> float:
+    """Of the ball in `size` dimensions that holds 99 % of all people.
 
     The quantile of the chi-squared distribution is that of Wilson & Hilferty (1931).
     """
-    size = identity.shape[-1]
     spread = 2 / (9 * size)
-    radius = size * (1 - spread + NINETY_NINE_PER_CENT * spread**0.5) ** 3
-    return identity.square().sum(-1) <= radius
+    return size * (1 - spread + NINETY_NINE_PER_CENT * spread**0.5) ** 3
 
 
 def share(found: Sequence[bool]) -> float:

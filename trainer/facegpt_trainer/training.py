@@ -40,8 +40,11 @@ from .collator import FaceCollator
 from .data_engine import DataEngine
 from .dialogue_collator import DialogueCollator
 from .distributed import GradientsForAll, as_unsharded_class, keep_face_model_apart, prepare_sharding, share_terms
+from .image_grid import ImageGrid
+from .loss_schedules import LossWeightScheduling
 from .photograph_shards import ShardedPhotographs
 from .photographs import PhotographSource, load_photographs
+from .run_facts import describe_run
 from .shard_files import has_shards
 from .start import Start, load_start
 from .training_config import FaceGPTTrainingConfig
@@ -145,13 +148,21 @@ def train(config: FaceGPTTrainingConfig) -> Path:
         data_collator=collator,
         processing_class=processor,
     )
+    add_callbacks(trainer, looks, config)
     result = trainer.train(resume_from_checkpoint=last)
     trainer.save_model(config.output_dir)
-    if not trainer.is_world_process_zero():
-        return output
-    facts = {"config": config.to_dict(), "result": result.metrics, "log": trainer.state.log_history}
-    (output / "training.json").write_text(json.dumps(facts, indent=1, default=str))
+    if trainer.is_world_process_zero():
+        facts = describe_run(config, result.metrics, trainer.state.log_history, config.world_size)
+        (output / "training.json").write_text(json.dumps(facts, indent=1, default=str))
     return output
+
+
+def add_callbacks(trainer: FaceGPTTrainer, looks: FaceCollator, config: FaceGPTTrainingConfig) -> None:
+    """What a recipe wants done between steps."""
+    if config.loss_weight_schedules:
+        trainer.add_callback(LossWeightScheduling(config.all_loss_weights(), config.loss_weight_schedules))
+    if config.image_grid_steps:
+        trainer.add_callback(ImageGrid(trainer, looks, config.image_grid_steps))
 
 
 def warm_up_arguments(config: FaceGPTTrainingConfig) -> TrainingArguments:

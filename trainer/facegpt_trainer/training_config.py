@@ -19,6 +19,7 @@ from typing import Any
 from trl import SFTConfig
 
 from .adapters import check_lora
+from .loss_schedules import check_schedules
 from .recipe_checks import check_names
 
 # Set so that each group pulls on its numbers about as strongly as the others once faces are roughly in place:
@@ -147,6 +148,20 @@ class FaceGPTTrainingConfig(SFTConfig):
     loss_weights: dict[str, float] = field(
         default_factory=dict, metadata={"help": "Weights of loss terms that differ from the defaults."}
     )
+    loss_weight_schedules: dict[str, dict[int, float]] = field(
+        default_factory=dict,
+        metadata={
+            "help": "Weights of loss terms that change, by optimizer step and linear in between, such as "
+            "`photometric: {0: 0.0, 1000: 6.0}`; they take the place of `loss_weights`."
+        },
+    )
+    image_grid_steps: int = field(
+        default=0,
+        metadata={
+            "help": "Every so many steps, a picture of photograph, render, error and mask, in the run's folder "
+            "`image_grid` and wherever `report_to` shows images; 0: none."
+        },
+    )
 
     # What TRL and Trainer default to is for billions of parameters.
     bf16: bool | None = field(default=False, metadata={"help": "Use bfloat16 autocast."})
@@ -159,6 +174,9 @@ class FaceGPTTrainingConfig(SFTConfig):
 
     def __post_init__(self):
         check_names(self.loss_weights, LOSS_WEIGHTS, "loss_weights", "loss terms")
+        check_schedules(self.loss_weight_schedules, LOSS_WEIGHTS)
+        if self.image_grid_steps < 0:
+            raise ValueError(f"got image_grid_steps={self.image_grid_steps}, wanted a number of at least 0")
         if not 0.0 <= self.photograph_share <= 1.0:
             raise ValueError(f"got photograph_share={self.photograph_share}, wanted a share between 0 and 1")
         if self.photograph_share and not self.photographs:
