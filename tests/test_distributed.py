@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_draws_must_fill_batches():
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp2", "deepspeed_zero2", "deepspeed_zero3"])
 def test_configurations_are_accelerates(name: str):
-    config = load_config_from_file(str(CONFIGURATIONS / f"{name}.yaml"))
+    config: Any = load_config_from_file(str(CONFIGURATIONS / f"{name}.yaml"))
     assert config.num_processes == 2 and config.mixed_precision == "no"
     assert str(config.distributed_type).endswith({"ddp": "MULTI_GPU", "fsdp2": "FSDP"}.get(name, "DEEPSPEED"))
 

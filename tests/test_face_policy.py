@@ -58,6 +58,7 @@ def test_paths_end_where_the_flow_does(noise: float):
 
 def test_a_path_without_fresh_noise_is_that_of_sampling(dialogue_facegpt: FaceGPTForConditionalGeneration):
     head = dialogue_facegpt.flow_head
+    assert head is not None
     generator = torch.Generator().manual_seed(1)
     noise = torch.randn(3, head.code_size, generator=generator)
     states = torch.randn(3, dialogue_facegpt.config.get_text_config().hidden_size, generator=generator)

@@ -37,7 +37,7 @@ def test_boxes_overlap_with_others_only():
 def test_true_boxes_lie_around_what_is_drawn(face_model):
     engine = DataEngine(face_model, 64, seed=1)
     batch = next(held_out_batches(engine, 4, faces=2))
-    boxes = _true_boxes(type("Model", (), {"face_model": face_model}), batch.face_targets, 64)
+    boxes = _true_boxes(face_model, batch.face_targets, 64)
     assert boxes.shape == (8, 4)
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
     assert (middles[::2, 0] < middles[1::2, 0]).float().mean() >= 0.75  # reading order
@@ -55,5 +55,5 @@ def test_figures_of_a_model(eager_facegpt: FaceGPTForConditionalGeneration, proc
 def test_knowing_all_boxes_finds_all_faces(face_model, faces: int):
     engine = DataEngine(face_model, 64, seed=2)
     batch = next(held_out_batches(engine, 3, faces=faces))
-    boxes = _true_boxes(type("Model", (), {"face_model": face_model}), batch.face_targets, 64)
+    boxes = _true_boxes(face_model, batch.face_targets, 64)
     assert _matches(boxes, boxes).any(1).all()

@@ -203,7 +203,7 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path, changes: dict, 
 def test_our_recipe_can_be_read():
     folder = Path(__file__).parents[1] / "trainer" / "facegpt_trainer" / "recipes"
     config = read_settings(folder / "nano_grpo.yaml", FacePolicyConfig)
-    assert config.per_device_train_batch_size % config.num_generations == 0
+    assert config.num_generations and config.per_device_train_batch_size % config.num_generations == 0
     assert config.all_reward_weights() == REWARD_WEIGHTS
 
 

@@ -127,8 +127,7 @@ class FlowHead(nn.Module):
         features = self.input(noisy * variance.rsqrt())
         for block in self.blocks:
             features = block(features, condition)
-        # The mean is learned by its own loss: noise would only disturb it.
-        known = (2 * levels - 1) * noisy - levels * self.mean(wanted).detach()
+        known = (2 * levels - 1) * noisy - levels * self.mean(wanted)
         return known / variance + variance.rsqrt() * self.output(features)
 
     def means(self, states: Tensor, unconditional: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ def branch_operations() -> tuple[float, float]:
     """Operations and bytes of the face branch for one face, whose head reads LLaVA's states."""
     model = FaceGPTForConditionalGeneration.from_pretrained(NANO, dtype=torch.float32)
     inputs = nano_batch(model, 1)
-    branch = FaceBranch(model, inputs, FaceHead(model.config, LlavaConfig().text_config.hidden_size))
+    branch = FaceBranch(model, inputs, FaceHead(model.config, LlavaConfig().get_text_config().hidden_size))
     with FlopCounterMode(display=False) as counter:
         branch()
     drawing = count(mesh_named("head", 1), SIDE)

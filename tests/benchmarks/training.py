@@ -72,7 +72,7 @@ def train(given: argparse.Namespace, output: str) -> Figures:
     """One process's part of a run."""
     torch.set_num_threads(1)
     batch = given.batch // given.processes
-    photographs = {}
+    photographs: dict[str, Any] = {}
     if given.photographs:
         landmarks = given.photographs.parent / "landmarks.npz"
         photographs = {"photographs": str(given.photographs), "photograph_landmarks": str(landmarks)}

@@ -114,7 +114,8 @@ def as_unsharded_class(model: nn.Module) -> Iterator[None]:
     beside its weights is that of the model and not FSDP2's."""
     sharded = type(model)
     if isinstance(model, FSDPModule):
-        model.__class__ = next(base for base in sharded.__mro__[1:] if not issubclass(base, FSDPModule))
+        unsharded = next(base for base in sharded.__mro__[1:] if not issubclass(base, FSDPModule))
+        model.__class__ = unsharded  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield
     finally:

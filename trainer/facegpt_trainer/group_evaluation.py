@@ -19,6 +19,7 @@ from torch import Tensor
 from modeling_facegpt.camera import Camera
 from modeling_facegpt.face_parameters import vector_to_parameters
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
+from modeling_facegpt.morphable_model import MorphableModel
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import face_boxes, landmarks_in_photo
 
@@ -49,7 +50,7 @@ def evaluate_groups(
     for faces in FACES:
         for batch in held_out_batches(engine, pictures, faces=faces):
             images = to_images(batch)
-            true = _true_boxes(model, batch.face_targets, engine.side).unflatten(0, (len(images), faces))
+            true = _true_boxes(model.face_model, batch.face_targets, engine.side).unflatten(0, (len(images), faces))
             for boxes, reconstruction in zip(true, model.reconstruct(images, processor), strict=True):
                 points = landmarks_in_photo(model.face_model, reconstruction.parameters, reconstruction.camera)
                 hits = _matches(boxes, face_boxes(points))
@@ -67,11 +68,11 @@ def evaluate_groups(
     }
 
 
-def _true_boxes(model: FaceGPTForConditionalGeneration, targets: Tensor, side: int) -> Tensor:
+def _true_boxes(face_model: MorphableModel, targets: Tensor, side: int) -> Tensor:
     """Boxes `(N, 4)` of the faces of whole photographs, in pixels."""
-    parameters = vector_to_parameters(targets, model.face_model.config)
+    parameters = vector_to_parameters(targets, face_model.config)
     camera = Camera(targets.new_full((len(targets),), 1.2 * side), targets.new_full((len(targets), 2), side / 2))
-    return face_boxes(landmarks_in_photo(model.face_model, parameters, camera))
+    return face_boxes(landmarks_in_photo(face_model, parameters, camera))
 
 
 def _matches(boxes: Tensor, found: Tensor) -> Tensor:

@@ -33,11 +33,11 @@ from .collator import FaceCollator
 from .data_engine import PictureBatch
 
 try:
-    import wandb
+    import wandb  # pyright: ignore[reportMissingImports]
 except ImportError:
     wandb: Any = None
 try:
-    import trackio
+    import trackio  # pyright: ignore[reportMissingImports]
 except ImportError:
     trackio: Any = None
 

@@ -98,7 +98,7 @@ def read_row(row: dict[str, Any], column: str, place: str) -> tuple[str, Photogr
 
     The column holds paths, bytes of image files, or what `datasets` stores of an image: one of them or both.
     """
-    stored = row[column]
+    stored: Any = row[column]
     stored = {"bytes": stored} if isinstance(stored, bytes) else stored
     name = next((str(row[key]) for key in NAME_COLUMNS if row.get(key) is not None), place)
     try:

@@ -23,7 +23,7 @@ which TRL computes from the language model alone; answers are made by TRL's `rol
 import copy
 from collections.abc import Sequence
 from types import MethodType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -123,7 +123,9 @@ class FacePolicyTrainer(CheckpointWriter, GRPOTrainer):
         # A truncated answer whose tokens do not count has no faces that do.
         drawn = self._drawn_steps(self.answers, mask.shape[1]).to(mask) * mask.any(-1, keepdim=True)
         output["completion_mask"] = torch.cat((mask, drawn), dim=1)
-        output["num_items_in_batch"] = output["num_items_in_batch"] + self.accelerator.gather(drawn.sum()).sum()
+        output["num_items_in_batch"] = (
+            output["num_items_in_batch"] + cast(Tensor, self.accelerator.gather(drawn.sum())).sum()
+        )
         output["rollouts"] = self.answers
         return output
 

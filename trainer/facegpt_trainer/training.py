@@ -16,7 +16,7 @@
 import copy
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils import set_seed
@@ -64,8 +64,8 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
         vars(model.get_base_model() if isinstance(model, PeftModel) else model).pop("forward", None)
         self.model_accepts_loss_kwargs = False
         if self.accelerator.num_processes > 1:
-            keep_face_model_apart(self.model)
-            prepare_sharding(self.accelerator, self.model)
+            keep_face_model_apart(cast(nn.Module, self.model))
+            prepare_sharding(self.accelerator, cast(nn.Module, self.model))
             if self.is_fsdp_enabled:
                 self.add_callback(GradientsForAll())
             # Each process draws noise of its own.
@@ -79,7 +79,7 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
         shared = share_terms(outputs.loss_terms, outputs.loss_counts, self.accelerator)
         for name, term in shared.means.items():
             self._metrics[mode][name].append(term.item())
-        loss = weighted_sum(shared.parts, self.model.config.loss_weights)
+        loss = weighted_sum(shared.parts, cast(Any, self.model).config.loss_weights)
         return (loss, outputs) if return_outputs else loss
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
@@ -91,7 +91,7 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
             state_dict = {
                 name: value for name, value in state_dict.items() if name not in self.model.all_tied_weights_keys
             }
-        with as_unsharded_class(self.model):
+        with as_unsharded_class(cast(nn.Module, self.model)):
             super()._save(output_dir, state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
