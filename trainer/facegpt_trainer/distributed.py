@@ -115,7 +115,7 @@ def as_unsharded_class(model: nn.Module) -> Iterator[None]:
     sharded = type(model)
     if isinstance(model, FSDPModule):
         unsharded = next(base for base in sharded.__mro__[1:] if not issubclass(base, FSDPModule))
-        model.__class__ = unsharded  # pyright: ignore[reportAttributeAccessIssue]
+        model.__class__ = unsharded  # pyright: ignore
     try:
         yield
     finally:
