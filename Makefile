@@ -66,6 +66,9 @@ train: .venv/test-installed ## train facegpt-nano from nothing, by its recipes i
 evaluate: .venv/test-installed ## print the figures that the README names (DATA: folder of the evaluation data)
 	$(BIN)/facegpt evaluate morphable-model --data $(DATA)/morphable_models/ict_facekit/ict_facekit_light.npz
 	$(BIN)/facegpt evaluate renders
+	$(BIN)/facegpt evaluate renders --refine 40
+	$(BIN)/facegpt evaluate groups
 	$(BIN)/facegpt evaluate presence --data $(DATA)/faces
 	$(BIN)/facegpt evaluate photographs --data $(DATA)/faces
+	$(BIN)/facegpt evaluate photographs --data $(DATA)/faces --refine 40
 	$(BIN)/facegpt evaluate photographs --data $(DATA)/faces --everything

@@ -13,7 +13,8 @@
 # limitations under the License.
 """The README's tables of drawing speed and memory, in Markdown: `python -m tests.benchmarks.report`.
 
-It takes about four minutes on an idle machine. Figures of the first table come from a process each, backends in turn.
+It takes about eight minutes on an idle machine. Figures of the first table are medians of three processes, backends in
+turn: on machines that others share, one process may be twice as slow as the next.
 Memory is the peak above what the process held before it drew: the first pictures' code is part of it, the inputs are
 not. How cost grows is measured in one process, one picture at a time.
 """
@@ -43,6 +44,7 @@ MEMORY = ["--mesh", "head", "--batch", "32", "--memory"]
 FREQUENCIES = (10, 23, 50, 100)  # 2,000 to 200,000 triangles
 SIDES = (64, 224, 512, 1024)
 FACES = (1, 2, 4, 8)
+ROUNDS = 3
 SECONDS = 1.0  # of measuring each figure of growth
 
 
@@ -51,7 +53,8 @@ def main() -> None:
     _print_head(f"{SIDE} x {SIDE}, batch 8, 1 thread unless said", [*names, "ratio"])
     figures = {}
     for title, arguments in ROWS:
-        figures[title] = [_last_line(name, arguments) for name in names]
+        rounds = [[_last_line(name, arguments) for name in names] for _ in range(ROUNDS)]
+        figures[title] = [statistics.median(column) for column in zip(*rounds, strict=True)]
         print(_row(f"{title}, ms per picture", figures[title], 2), flush=True)
     print(_row("head, batch 32, peak memory, MB", [_last_line(name, MEMORY) for name in names], 0))
     torch.set_num_threads(1)
