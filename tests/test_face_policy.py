@@ -39,7 +39,9 @@ class KnownFlow(nn.Module):
 
     code_size = 1
 
-    def forward(self, noisy: Tensor, levels: Tensor, states: Tensor, unconditional: Tensor) -> Tensor:
+    def forward(
+        self, noisy: Tensor, levels: Tensor, states: Tensor, unconditional: Tensor, mean_learns: bool = False
+    ) -> Tensor:
         levels = levels[:, None]
         variance = levels.square() + ((1 - levels) * DEVIATION).square()
         missing = (noisy - (1 - levels) * MEAN) / variance

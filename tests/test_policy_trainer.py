@@ -62,6 +62,7 @@ def settings(directory: Path, **changes: Any) -> FacePolicyConfig:
             "exploration_steps": STEPS,
             "report_to": "none",
             "use_cpu": True,
+            "seed": 1,
             "disable_tqdm": True,
             "logging_steps": 1,
             "save_strategy": "no",
@@ -98,7 +99,7 @@ def test_log_probabilities_are_those_of_what_was_drawn(
     policy: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, tasks: list[Task], tmp_path: Path
 ):
     """The pass that has gradients sees the states that answers were made from: pictures and faces read included."""
-    trainer = make_trainer(policy, processor, tasks, tmp_path)
+    trainer = make_trainer(policy, processor, tasks, tmp_path, seed=3)  # with which no answer is without a face
     inputs = [{"prompt": tasks[row % 2].messages, "task": row % 2} for row in range(ROWS)]
     output = trainer._generate_and_score_completions(inputs)
     ids = torch.cat((output["prompt_ids"], output["completion_ids"]), dim=1)
@@ -144,7 +145,7 @@ def test_heads_and_words_learn_and_rewards_rise(
     policy: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, tasks: list[Task], tmp_path: Path
 ):
     before = {name: value.clone() for name, value in policy.named_parameters()}
-    trainer = make_trainer(policy, processor, tasks, tmp_path, max_steps=25)
+    trainer = make_trainer(policy, processor, tasks, tmp_path, max_steps=40)
     trainer.train()
     moved = {name for name, value in policy.named_parameters() if not torch.equal(value, before[name])}
     for part in ("face_head.output.weight", "flow_head.output.weight", "flow_head.condition.weight"):
@@ -268,7 +269,7 @@ def test_the_command_trains_by_photographs_and_reports(recipe: Path, tmp_path: P
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
-    [({"reqests": 3}, "did you mean requests"), ({"model": "nowhere/at-all"}, "nowhere"), ({"beta": 0.5}, "beta=0.5")],
+    [({"reqests": 3}, "did you mean requests"), ({"model": "./nowhere"}, "nowhere"), ({"beta": 0.5}, "beta=0.5")],
 )
 def test_bad_recipes_end_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture, changes: dict, sentence: str):
     path = tmp_path / "recipe.yaml"

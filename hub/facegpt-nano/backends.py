@@ -128,7 +128,10 @@ def chosen_backend(device: str) -> str:
         return next((name for name in CANDIDATES if availability(name, device).usable), REFERENCE)
     usable, reason = availability(asked, device)
     if not usable:
-        raise ValueError(f"got the backend {asked!r}, which cannot draw here: {reason}; choose {REFERENCE!r}")
+        raise ValueError(
+            f"got the backend {asked!r}, which cannot draw here: {reason}; give it what it draws, "
+            f"or choose {REFERENCE!r}"
+        )
     return asked
 
 

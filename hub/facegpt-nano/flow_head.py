@@ -111,7 +111,9 @@ class FlowHead(nn.Module):
         self.blocks = nn.ModuleList(FlowBlock(width) for _ in range(BLOCKS))
         self.output = nn.Linear(width, self.code_size)
 
-    def forward(self, noisy: Tensor, levels: Tensor, states: Tensor, unconditional: Tensor) -> Tensor:
+    def forward(
+        self, noisy: Tensor, levels: Tensor, states: Tensor, unconditional: Tensor, *, mean_learns: bool = False
+    ) -> Tensor:
         """Velocities `(N, P)` from code to noise.
 
         Args:
@@ -119,6 +121,8 @@ class FlowHead(nn.Module):
             levels (`torch.Tensor` of shape `(N,)`): how much, in [0, 1]: 0 is a code, 1 is noise.
             states (`torch.Tensor` of shape `(N, D)`): the states that predict the faces.
             unconditional (`torch.Tensor` of shape `(N,)`): bool; true where the state is not to count.
+            mean_learns (`bool`): whether gradients reach the mean. When paths are learned it has a loss of its own,
+                which their noise would only disturb; a policy's rewards are all that it has.
         """
         wanted = self._wanted(states, unconditional)
         condition = wanted + self.level(_level_waves(levels))
@@ -127,7 +131,8 @@ class FlowHead(nn.Module):
         features = self.input(noisy * variance.rsqrt())
         for block in self.blocks:
             features = block(features, condition)
-        known = (2 * levels - 1) * noisy - levels * self.mean(wanted)
+        mean = self.mean(wanted)
+        known = (2 * levels - 1) * noisy - levels * (mean if mean_learns else mean.detach())
         return known / variance + variance.rsqrt() * self.output(features)
 
     def means(self, states: Tensor, unconditional: Tensor) -> Tensor:
@@ -172,10 +177,10 @@ def guided_velocity(
     """Velocities `(N, P)` of noisy codes `(N, P)` at levels `(N,)`: from the one without condition `guidance_scale`
     times as far as to the one with the states `(N, D)`."""
     given = torch.zeros(len(states), dtype=torch.bool, device=states.device)
-    velocity = flow_head(noisy, levels, states, given)
+    velocity = flow_head(noisy, levels, states, given, mean_learns=True)
     if guidance_scale == 1:
         return velocity
-    without = flow_head(noisy, levels, states, ~given)
+    without = flow_head(noisy, levels, states, ~given, mean_learns=True)
     return without + guidance_scale * (velocity - without)
 
 

@@ -54,7 +54,13 @@ class Policy(NamedTuple):
 
 def load_policy(config: FacePolicyConfig) -> Policy:
     """The start of a run, in float32, its vision tower frozen: rewards say too little to train it."""
-    model = FaceGPTForConditionalGeneration.from_pretrained(config.model, dtype=torch.float32)
+    try:
+        model = FaceGPTForConditionalGeneration.from_pretrained(config.model, dtype=torch.float32)
+    except OSError as error:
+        raise ValueError(
+            f"got {config.model}, which cannot be read here ({str(error).splitlines()[0]}); name a directory or a "
+            "checkpoint on the Hub"
+        ) from error
     if not model.config.dialogue_hidden_size:
         raise ValueError(
             f"got {config.model}, which was not trained on dialogues about faces; name a checkpoint that was "
