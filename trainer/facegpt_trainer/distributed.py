@@ -115,8 +115,8 @@ def as_unsharded_class(model: nn.Module) -> Iterator[None]:
     sharded = type(model)
     if isinstance(model, FSDPModule):
         unsharded = next(base for base in sharded.__mro__[1:] if not issubclass(base, FSDPModule))
-        model.__class__ = unsharded  # pyright: ignore
+        model.__class__ = unsharded
     try:
         yield
     finally:
-        model.__class__ = sharded
+        model.__class__ = sharded  # pyright: ignore[reportAttributeAccessIssue]
