@@ -78,3 +78,18 @@ def test_a_run_of_another_model_is_not_gone_on_with(
     message = capsys.readouterr().err
     assert "checkpoint-1, which is of another model than this run starts from (num_identity 6 and not 7" in message
     assert "Traceback" not in message
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut off"])
+def test_a_start_that_cannot_be_read_is_one_sentence(
+    start: Path, damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    weights = start / "model.safetensors"
+    if damage == "missing":
+        (start / "config.json").unlink()
+    else:
+        weights.write_bytes(weights.read_bytes()[: 1000 if damage == "cut off" else 0])
+    assert run(tmp_path, model=str(start)) != 0
+    said = capsys.readouterr().err
+    assert f"got {start}, which cannot be read here" in said and "name a directory" in said
+    assert "Traceback" not in said

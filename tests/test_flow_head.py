@@ -92,6 +92,19 @@ def _gaussian_head(config: FaceGPTConfig) -> FlowHead:
     return head
 
 
+@pytest.mark.parametrize("mean_learns", [False, True])
+def test_velocities_train_the_mean_only_where_they_are_told_to(
+    face_model_config: MorphableModelConfig, mean_learns: bool
+):
+    head = FlowHead(FaceGPTConfig(face_model_config=face_model_config.to_dict()), STATE_SIZE, 16)
+    states = torch.randn(8, STATE_SIZE, generator=torch.Generator().manual_seed(0))
+    example, wanted = draw_flow_examples(torch.zeros(8, head.code_size), states)
+    (head(*example, mean_learns=mean_learns) - wanted).square().sum().backward()
+    learned = [parameter.grad is not None and bool(parameter.grad.any()) for parameter in head.mean.parameters()]
+    assert all(learned) if mean_learns else not any(learned)
+    assert cast(Tensor, head.output.weight.grad).any()
+
+
 def test_codes_are_drawn_around_their_mean(face_model_config: MorphableModelConfig):
     """Of Gaussian codes the velocity is known exactly: what is drawn has the mean that the head says."""
     head = _gaussian_head(FaceGPTConfig(face_model_config=face_model_config.to_dict()))

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.utils import CONFIG_NAME
 
 from modeling_facegpt.configuration_facegpt import FaceGPTConfig
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
@@ -33,6 +34,32 @@ from .nano import build_nano_vlm
 NANO_HEAD_SIZE = 512
 
 logger = logging.getLogger(__name__)
+
+
+def load_checkpoint(
+    name: str, dtype: torch.dtype = torch.float32, **settings: Any
+) -> tuple[FaceGPTForConditionalGeneration, FaceGPTProcessor]:
+    """A checkpoint and its processor.
+
+    Args:
+        name (`str`): a directory, or a name on the Hub.
+        dtype (`torch.dtype`): of the weights.
+        settings: of the configuration, in place of the checkpoint's own.
+
+    Raises:
+        ValueError: if it is not there or cannot be read.
+    """
+    try:
+        # Without one, a model of the default configuration would be built, with billions of random weights.
+        if Path(name).is_dir() and not (Path(name) / CONFIG_NAME).is_file():
+            raise OSError(f"it has no {CONFIG_NAME}")
+        model = FaceGPTForConditionalGeneration.from_pretrained(name, dtype=dtype, **settings)
+        return model, FaceGPTProcessor.from_pretrained(name)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"got {name}, which cannot be read here ({str(error).splitlines()[0]}); name a directory or a checkpoint "
+            "on the Hub"
+        ) from error
 
 
 def build_untrained(face_model: str, *, seed: int = 0) -> tuple[FaceGPTForConditionalGeneration, FaceGPTProcessor]:

@@ -32,7 +32,7 @@ from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
 from .__main__ import read_settings
-from .checkpoint import last_whole_checkpoint
+from .checkpoint import last_whole_checkpoint, load_checkpoint
 from .collator import FaceCollator
 from .data_engine import DataEngine
 from .photographs import load_photographs
@@ -54,20 +54,14 @@ class Policy(NamedTuple):
 
 def load_policy(config: FacePolicyConfig) -> Policy:
     """The start of a run, in float32, its vision tower frozen: rewards say too little to train it."""
-    try:
-        model = FaceGPTForConditionalGeneration.from_pretrained(config.model, dtype=torch.float32)
-    except OSError as error:
-        raise ValueError(
-            f"got {config.model}, which cannot be read here ({str(error).splitlines()[0]}); name a directory or a "
-            "checkpoint on the Hub"
-        ) from error
+    model, processor = load_checkpoint(config.model)
     if not model.config.dialogue_hidden_size:
         raise ValueError(
             f"got {config.model}, which was not trained on dialogues about faces; name a checkpoint that was "
             "(nano_chat.yaml)"
         )
     model.vlm.model.vision_tower.requires_grad_(False)
-    return Policy(model, FaceGPTProcessor.from_pretrained(config.model))
+    return Policy(model, processor)
 
 
 def draw_tasks(config: FacePolicyConfig, policy: Policy, *, held_out: bool) -> list[Task]:

@@ -23,7 +23,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
-from .checkpoint import build_untrained
+from .checkpoint import build_untrained, load_checkpoint
 from .checkpoint_checks import check_face_model
 
 START_FILE = "start.json"
@@ -70,7 +70,7 @@ def load_start(start: Start) -> tuple[FaceGPTForConditionalGeneration, FaceGPTPr
     """The model to start from and its processor. Parts that the start lacks are drawn by its seed.
 
     Raises:
-        ValueError: if the checkpoint is of another 3DMM than the one that is named.
+        ValueError: if the checkpoint cannot be read, or is of another 3DMM than the one that is named.
     """
     if start.vlm is None and start.model == "nano":
         return build_untrained(start.face_model, seed=start.seed)
@@ -81,10 +81,10 @@ def load_start(start: Start) -> tuple[FaceGPTForConditionalGeneration, FaceGPTPr
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(start.seed)
         if start.vlm is None:
-            model = FaceGPTForConditionalGeneration.from_pretrained(start.model, dtype=dtype, **settings)
+            model, processor = load_checkpoint(start.model, dtype, **settings)
             if start.face_model != Start().face_model:
                 check_face_model(start.model, model.config, start.face_model)
-            return model, FaceGPTProcessor.from_pretrained(start.model)
+            return model, processor
         own = AutoProcessor.from_pretrained(start.vlm)
         processor = FaceGPTProcessor.from_vlm_processor(own, start.render_size)
         vlm = AutoModelForImageTextToText.from_pretrained(start.vlm, dtype=dtype)
