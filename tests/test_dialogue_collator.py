@@ -30,7 +30,7 @@ from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import select_faces, vector_to_parameters
 
-SHARES = {"looks": 0.2, "pictures": 0.3, "requests": 0.2, "faces": 0.2, "shapes": 0.1}
+SHARES = {"looks": 0.2, "pictures": 0.25, "descriptions": 0.1, "requests": 0.15, "faces": 0.2, "shapes": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_a_batch_is_of_one_kind(collator: DialogueCollator, processor: FaceGPTPr
     assert len(batch["typical_faces"]) == faces
     assert len(batch["given_faces"]) == (batch["input_ids"] == processor.face_token_id).sum()
     assert ("pixel_values" in batch) == (kind in ("looks", "pictures", "shapes"))
-    assert (batch["typical_faces"].isfinite().any()) == (kind in ("requests", "faces"))
+    assert (batch["typical_faces"].isfinite().any()) == (kind in ("descriptions", "requests", "faces"))
     if kind == "faces":
         assert batch["given_faces"].isnan().any() and not batch["given_faces"].isnan().all()
         assert (batch["face_references"] >= 0).any() and (batch["face_references"] == FRESH).any()

@@ -26,8 +26,8 @@ from modeling_facegpt.face_editing import (
     changed_groups,
     chosen_references,
     faces_back,
-    mean_over_groups,
     spread_over_groups,
+    sum_over_groups,
 )
 from modeling_facegpt.face_encoder import find_faces
 from modeling_facegpt.face_head import default_cameras, encode
@@ -81,7 +81,7 @@ def test_values_of_groups(face_model_config: MorphableModelConfig):
     values = torch.arange(8.0).expand(2, 8)
     spread = spread_over_groups(values, face_model_config)
     assert spread.shape == (2, sum(sizes)) and spread[0].unique_consecutive().tolist() == list(range(8))
-    torch.testing.assert_close(mean_over_groups(spread, face_model_config), values)
+    torch.testing.assert_close(sum_over_groups(spread, face_model_config), values * torch.tensor(sizes))
 
 
 def test_the_pointer_sees_only_earlier_faces_of_its_own_dialogue():

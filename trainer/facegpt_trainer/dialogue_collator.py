@@ -37,7 +37,11 @@ from .text_dialogues import TEXT_DIALOGUES, TextGrammar
 LANDMARKS = 468
 # Dialogues without pictures, by length: those of one short question, and those that go on about faces.
 SHORT = ("explicit", "speculative", "unknown word", "declined", "no face yet", "small talk")
-TEXT_KINDS = {"requests": SHORT, "faces": tuple(kind for kind in TEXT_DIALOGUES if kind not in SHORT)}
+TEXT_KINDS = {
+    "descriptions": ("explicit",),
+    "requests": SHORT,
+    "faces": tuple(kind for kind in TEXT_DIALOGUES if kind not in SHORT),
+}
 
 
 class Rows(NamedTuple):

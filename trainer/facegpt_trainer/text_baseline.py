@@ -39,7 +39,6 @@ from transformers import (
 )
 
 from modeling_facegpt.configuration_facegpt import FaceGPTConfig
-from modeling_facegpt.face_editing import mean_over_groups
 from modeling_facegpt.face_head import decode, encode
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import FaceParameters, vector_to_parameters
@@ -104,7 +103,7 @@ class TextBaseline(PreTrainedModel):
         unconditional = torch.arange(2).repeat_interleave(len(states)) > 0
         means = self.flow_head.means(states.repeat(2, 1), unconditional)
         loss = flow_loss(self.flow_head(*example), velocity).mean()
-        return {"loss": loss + MEAN_WEIGHT * mean_over_groups(code_loss(means, typical.repeat(2, 1)), config).mean()}
+        return {"loss": loss + MEAN_WEIGHT * code_loss(means, typical.repeat(2, 1)).sum(-1).mean()}
 
 
 class RequestCollator:

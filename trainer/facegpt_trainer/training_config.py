@@ -54,13 +54,13 @@ LOSS_WEIGHTS = {
     "light_colour": 0.1,
     "reference": 0.3,
     "edit_gates": 0.5,
-    "edit_change": 1.0,
+    "edit_change": 0.2,
     "flow": 1.0,
-    "flow_mean": 15.0,
+    "flow_mean": 0.25,
 }
 
 
-DIALOGUE_KINDS = ("looks", "pictures", "shapes", "requests", "faces")
+DIALOGUE_KINDS = ("looks", "pictures", "shapes", "descriptions", "requests", "faces")
 
 
 @dataclass
@@ -137,7 +137,8 @@ class FaceGPTTrainingConfig(SFTConfig):
         default_factory=dict,
         metadata={
             "help": "Shares of the batches: `looks` (pictures and photographs whose faces are asked for), and "
-            "dialogues: `pictures`, `shapes` (no faces), `requests` (in words), `faces` (given and edited). "
+            "dialogues: `pictures`, `shapes` (no faces), `descriptions` (of faces to make), `requests` (all that is "
+            "short, descriptions too), `faces` (given and edited). "
             "Empty: looks alone."
         },
     )
