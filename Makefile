@@ -7,7 +7,7 @@ RECIPES := trainer/facegpt_trainer/recipes
 FLOOR := .venv-floor
 FLOOR_VERSIONS := transformers==5.17.0
 
-.PHONY: help demo test test-slow test-gpu test-floor test-common bench check train evaluate
+.PHONY: help demo test test-slow test-gpu test-floor test-common test-triton bench check train evaluate
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -46,6 +46,10 @@ test-common: .venv/test-installed ## transformers' own tests of models and proce
 	$(INSTALL) parameterized
 	$(BIN)/python tests/fetch_common_suite.py
 	$(BIN)/python -m pytest -o addopts= tests/common_suite.py
+
+test-triton: .venv/test-installed ## the Triton kernels, in Triton's interpreter, with a copy of Triton that nothing else sees
+	$(INSTALL) --no-deps --target .venv/triton triton==3.9.0
+	PYTHONPATH=.venv/triton $(BIN)/python -m pytest tests/test_triton_rasterizer.py
 
 bench: .venv/test-installed ## how fast each renderer draws; the README's table comes from tests.benchmarks.report
 	$(BIN)/python -m pytest tests/benchmarks/suite.py --benchmark-only --benchmark-columns=median,min,rounds
