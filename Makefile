@@ -66,6 +66,8 @@ train: .venv/test-installed ## train facegpt-nano from nothing, by its recipes i
 	$(BIN)/facegpt train --config $(RECIPES)/nano_renders.yaml
 	$(BIN)/facegpt train --config $(RECIPES)/nano_photographs.yaml
 	$(BIN)/facegpt train --config $(RECIPES)/nano_polish.yaml
+	$(BIN)/facegpt train --config $(RECIPES)/nano_words.yaml
+	$(BIN)/facegpt train --config $(RECIPES)/nano_chat.yaml
 
 evaluate: .venv/test-installed ## print the figures that the README names (DATA: folder of the evaluation data)
 	$(BIN)/facegpt evaluate morphable-model --data $(DATA)/morphable_models/ict_facekit/ict_facekit_light.npz

@@ -204,7 +204,7 @@ def test_a_missing_recipe_is_refused(tmp_path: Path, capsys):
 ARMS = ["labels_only", "render_only", "labels_and_render"]
 
 
-@pytest.mark.parametrize("name", ["nano_renders", "nano_photographs", "nano_polish", "nano_chat", *ARMS])
+@pytest.mark.parametrize("name", ["nano_renders", "nano_photographs", "nano_polish", "nano_words", "nano_chat", *ARMS])
 def test_our_recipes_can_be_read(name: str):
     folder = Path(__file__).parents[1] / "trainer" / "facegpt_trainer" / "recipes"
     config = read_recipe(folder / f"{name}.yaml")
