@@ -24,7 +24,7 @@ import torch
 import yaml
 from facegpt_trainer.__main__ import read_settings
 from facegpt_trainer.attributes import default_picture_camera
-from facegpt_trainer.face_policy import LAST_DEVIATION, step_levels
+from facegpt_trainer.face_policy import step_levels
 from facegpt_trainer.grpo import main, write_table
 from facegpt_trainer.policy_config import REWARD_WEIGHTS, FacePolicyConfig
 from facegpt_trainer.policy_evaluation import compare, mean_rewards
@@ -35,7 +35,8 @@ from torch import Tensor
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor, FaceParameters
 
-STEPS, ROWS = 3, 8
+STEPS, ROWS = 4, 8
+DRAWS = STEPS - 1
 
 
 def ask(text: str, picture: Tensor | None = None) -> Task:
@@ -104,7 +105,7 @@ def test_log_probabilities_are_those_of_what_was_drawn(
     output = trainer._generate_and_score_completions(inputs)
     ids = torch.cat((output["prompt_ids"], output["completion_ids"]), dim=1)
     mask, length = output["completion_mask"], output["completion_ids"].shape[1]
-    assert mask.shape == (ROWS, length + length * STEPS)
+    assert mask.shape == (ROWS, length + length * DRAWS)
     trainer.answers = output["rollouts"]
     whole = torch.cat((output["prompt_mask"], mask), dim=1)
     found, entropy, _ = trainer._get_per_token_logps_and_entropies(policy, ids, whole, length, batch_size=3)
@@ -113,15 +114,14 @@ def test_log_probabilities_are_those_of_what_was_drawn(
         (row, number) for row, a in enumerate(trainer.answers) for number, p in enumerate(a.paths) if p is not None
     ]
     assert len(drawn) >= ROWS and int(output["num_items_in_batch"]) == int(mask.sum())
-    now, after = step_levels(STEPS)[:-1], step_levels(STEPS)[1:]
+    now, after = step_levels(STEPS)[:-2], step_levels(STEPS)[1:-1]
     deviation = 0.7 * after / now * (now.square() - ((1 - now) / (1 - after) * after).square()).sqrt()
-    deviation[-1] = LAST_DEVIATION
-    steps = found[:, length:].unflatten(1, (length, STEPS))
-    on = mask[:, length:].unflatten(1, (length, STEPS))
+    steps = found[:, length:].unflatten(1, (length, DRAWS))
+    on = mask[:, length:].unflatten(1, (length, DRAWS))
     for row, number in drawn:
         path = trainer.answers[row].paths[number]
         assert path is not None
-        expected = STEPS if row % 2 == 0 else 1
+        expected = DRAWS if row % 2 == 0 else 1
         assert on[row, number].sum() == expected and len(path) == (STEPS + 1 if expected > 1 else 1)
         # A draw is as likely as its noise, which for so many numbers is near its mean; a wrong state would be far off.
         if expected > 1:
@@ -193,7 +193,7 @@ def test_a_checkpoint_without_dialogue_is_refused(
         ({"requests": 0}, "something is to be done"),
         ({"looks": 3}, "without photographs"),
         ({"exploration_noise": 0.0}, r"in \(0, 1\]"),
-        ({"exploration_steps": 0}, "at least 1"),
+        ({"exploration_steps": 1}, "at least 2"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path, changes: dict, sentence: str):
