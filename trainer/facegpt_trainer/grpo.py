@@ -53,7 +53,7 @@ class Policy(NamedTuple):
 
 
 def load_policy(config: FacePolicyConfig) -> Policy:
-    """The start of a run, in float32, its vision tower frozen: rewards say too little to train it."""
+    """The start of a run, in float32; its vision tower is frozen: rewards say too little to train it."""
     try:
         model = FaceGPTForConditionalGeneration.from_pretrained(config.model, dtype=torch.float32)
     except OSError as error:
@@ -66,7 +66,8 @@ def load_policy(config: FacePolicyConfig) -> Policy:
             f"got {config.model}, which was not trained on dialogues about faces; name a checkpoint that was "
             "(nano_chat.yaml)"
         )
-    model.vlm.model.vision_tower.requires_grad_(False)
+    frozen = model.vlm.model.vision_tower if config.train_language_model else model.vlm
+    frozen.requires_grad_(False)
     return Policy(model, FaceGPTProcessor.from_pretrained(config.model))
 
 

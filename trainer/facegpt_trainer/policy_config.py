@@ -68,6 +68,13 @@ class FacePolicyConfig(GRPOConfig):
     guidance_scale: float = field(
         default=GUIDANCE_SCALE, metadata={"help": "Of faces from words, while it explores and when it is evaluated."}
     )
+    train_language_model: bool = field(
+        default=True,
+        metadata={
+            "help": "Train the language model too. Where answers have the right form already, only the heads have "
+            "something to learn, and of so many more weights a few thousand rewards say little but noise."
+        },
+    )
     evaluation_tasks: int = field(
         default=200, metadata={"help": "Held-out requests (and, with `looks`, as many pictures) for the report."}
     )
