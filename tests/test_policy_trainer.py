@@ -25,7 +25,7 @@ import yaml
 from facegpt_trainer.__main__ import read_settings
 from facegpt_trainer.attributes import default_picture_camera
 from facegpt_trainer.face_policy import step_levels
-from facegpt_trainer.grpo import load_policy, main, write_table
+from facegpt_trainer.grpo import Policy, load_policy, main, write_table
 from facegpt_trainer.policy_config import REWARD_WEIGHTS, FacePolicyConfig
 from facegpt_trainer.policy_evaluation import compare, mean_rewards
 from facegpt_trainer.policy_tasks import Task
@@ -267,13 +267,19 @@ def test_the_command_trains_by_photographs_and_reports(recipe: Path, tmp_path: P
     assert (tmp_path / "run" / "seed-0" / "model.safetensors").exists()
 
 
-@pytest.mark.parametrize("words_learn", [True, False])
-def test_the_heads_learn_alone_where_a_recipe_says_so(recipe: Path, tmp_path: Path, words_learn: bool):
-    config = settings(tmp_path, model=str(recipe.parent / "start"), train_language_model=words_learn)
-    learning = {name for name, value in load_policy(config).model.named_parameters() if value.requires_grad}
-    assert any(name.startswith("flow_head.") for name in learning)
-    assert any(name.startswith("vlm.model.language_model.") for name in learning) == words_learn
-    assert not any(name.startswith("vlm.model.vision_tower.") for name in learning)
+def test_what_a_recipe_names_learns_alone(recipe: Path, tmp_path: Path):
+    start = str(recipe.parent / "start")
+    chosen = load_policy(settings(tmp_path, model=start, train_only="^flow_head.mean"))
+    assert learning(chosen) == {f"flow_head.mean.{part}" for part in ("0.weight", "0.bias", "2.weight", "2.bias")}
+    everything = learning(load_policy(settings(tmp_path, model=start)))
+    assert any(name.startswith("vlm.model.language_model.") for name in everything)
+    assert not any(name.startswith("vlm.model.vision_tower.") for name in everything)
+    with pytest.raises(ValueError, match="names no weights"):
+        load_policy(settings(tmp_path, model=start, train_only="flowhead"))
+
+
+def learning(policy: Policy) -> set[str]:
+    return {name for name, value in policy.model.named_parameters() if value.requires_grad}
 
 
 @pytest.mark.parametrize(

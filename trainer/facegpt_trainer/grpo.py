@@ -20,6 +20,7 @@ what that gained.
 import argparse
 import copy
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,7 +54,7 @@ class Policy(NamedTuple):
 
 
 def load_policy(config: FacePolicyConfig) -> Policy:
-    """The start of a run, in float32; its vision tower is frozen: rewards say too little to train it."""
+    """The start of a run, in float32. Its vision tower is frozen: rewards say too little to train it."""
     try:
         model = FaceGPTForConditionalGeneration.from_pretrained(config.model, dtype=torch.float32)
     except OSError as error:
@@ -66,9 +67,18 @@ def load_policy(config: FacePolicyConfig) -> Policy:
             f"got {config.model}, which was not trained on dialogues about faces; name a checkpoint that was "
             "(nano_chat.yaml)"
         )
-    frozen = model.vlm.model.vision_tower if config.train_language_model else model.vlm
-    frozen.requires_grad_(False)
+    model.vlm.model.vision_tower.requires_grad_(False)
+    if config.train_only is not None:
+        train_only(model, config.train_only)
     return Policy(model, FaceGPTProcessor.from_pretrained(config.model))
+
+
+def train_only(model: torch.nn.Module, pattern: str) -> None:
+    """Freeze all weights but those whose name contains a regular expression; some must be left."""
+    for name, weights in model.named_parameters():
+        weights.requires_grad_(weights.requires_grad and re.search(pattern, name) is not None)
+    if not any(weights.requires_grad for weights in model.parameters()):
+        raise ValueError(f"got train_only={pattern!r}, which names no weights; name some, such as '^flow_head'")
 
 
 def draw_tasks(config: FacePolicyConfig, policy: Policy, *, held_out: bool) -> list[Task]:

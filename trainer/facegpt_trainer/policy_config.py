@@ -68,11 +68,11 @@ class FacePolicyConfig(GRPOConfig):
     guidance_scale: float = field(
         default=GUIDANCE_SCALE, metadata={"help": "Of faces from words, while it explores and when it is evaluated."}
     )
-    train_language_model: bool = field(
-        default=True,
+    train_only: str | None = field(
+        default=None,
         metadata={
-            "help": "Train the language model too. Where answers have the right form already, only the heads have "
-            "something to learn, and of so many more weights a few thousand rewards say little but noise."
+            "help": "Regular expression; weights whose name contains it are trained. Default: all but the vision "
+            "tower's. A few thousand rewards say much of few weights, and of many little but noise."
         },
     )
     evaluation_tasks: int = field(
