@@ -44,7 +44,7 @@ PANELS = {
 COLOURS = ("Congress, held out: colour of the face", "congress: colour of the face, % of white")
 SEED_INKS = ("#7fb3d5", "#f0b27a", "#82c99d", "#c39bd3", "#bfb27a")
 MEAN_INK, START_INK, INK, GRID_INK = "#1b2631", "#c0392b", "#444444", "#e4e4e4"
-WIDTH, HEIGHT, SCALE = 460, 400, 2  # of a panel in points, and pixels per point
+WIDTH, HEIGHT, LEGEND, SCALE = 460, 400, 30, 2  # of a panel and of the row below, in points; pixels per point
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 44, 52  # margins in points
 
 Figures = dict[str, float]
@@ -118,15 +118,19 @@ def write_table(curves: Sequence[Curve]) -> str:
 
 def draw_curves(curves: Sequence[Curve], seeds: Sequence[int]) -> Image.Image:
     """One panel per figure: each seed, their mean, and the start as a line."""
-    image = Image.new("RGB", (SCALE * WIDTH * len(PANELS), SCALE * HEIGHT), "white")
+    image = Image.new("RGB", (SCALE * WIDTH * len(PANELS), SCALE * (HEIGHT + LEGEND)), "white")
+    draw = ImageDraw.Draw(image)
+    inks = [SEED_INKS[place % len(SEED_INKS)] for place in range(len(seeds))]
     for number, (title, name) in enumerate(PANELS.items()):
         errors = [{seen: figures[name] for seen, figures in curve.items()} for curve in curves]
-        draw_panel(ImageDraw.Draw(image), SCALE * WIDTH * number, title, errors, seeds)
+        draw_panel(draw, SCALE * WIDTH * number, title, errors, inks)
+    names = ["start", *(f"seed {seed}" for seed in seeds), "mean of seeds"]
+    draw_legend(draw, dict(zip(names, [START_INK, *inks, MEAN_INK], strict=True)))
     return image
 
 
 def draw_panel(
-    draw: ImageDraw.ImageDraw, offset: float, title: str, errors: Sequence[dict[int, float]], seeds: Sequence[int]
+    draw: ImageDraw.ImageDraw, offset: float, title: str, errors: Sequence[dict[int, float]], inks: Sequence[str]
 ) -> None:
     """One figure of all seeds, by photographs seen, from `offset` pixels on."""
     values = [value for curve in errors for value in curve.values()]
@@ -143,13 +147,10 @@ def draw_panel(
     draw_axes(draw, box, offset, title)
     start = errors[0][0]
     draw.line([box.place(0, start), box.place(box.most_seen, start)], fill=START_INK, width=2 * SCALE)
-    inks = [SEED_INKS[number % len(SEED_INKS)] for number in range(len(seeds))]
     for curve, ink in zip(errors, inks, strict=True):
         draw_curve(draw, box, curve, ink, 2)
     mean = {seen: statistics.mean(curve[seen] for curve in errors) for seen in errors[0]}
     draw_curve(draw, box, mean, MEAN_INK, 4)
-    names = ["start", *(f"seed {seed}" for seed in seeds), "mean"]
-    draw_legend(draw, box, dict(zip(names, [START_INK, *inks, MEAN_INK], strict=True)), start)
 
 
 def draw_curve(draw: ImageDraw.ImageDraw, box: Box, curve: dict[int, float], ink: str, width: int) -> None:
@@ -185,14 +186,14 @@ def draw_upright(draw: ImageDraw.ImageDraw, across: float, down: float, text: st
     draw.bitmap((round(across - label.width / 2), round(down - label.height / 2)), label, fill=INK)
 
 
-def draw_legend(draw: ImageDraw.ImageDraw, box: Box, inks: dict[str, str], start: float) -> None:
-    """In the upper right corner, below the line of the start."""
-    row = 18 * SCALE
-    top = box.place(0, start)[1] + row
+def draw_legend(draw: ImageDraw.ImageDraw, inks: dict[str, str]) -> None:
+    """In a row below the panels, which it would hide parts of."""
+    down, width = SCALE * (HEIGHT + LEGEND / 3), 120 * SCALE
+    left = SCALE * WIDTH * len(PANELS) / 2 - width * len(inks) / 2
     for number, (name, ink) in enumerate(inks.items()):
-        down = top + number * row
-        draw.line([(box.right - 96 * SCALE, down), (box.right - 72 * SCALE, down)], fill=ink, width=3 * SCALE)
-        draw.text((box.right - 66 * SCALE, down), name, fill=INK, font=_font(13), anchor="lm")
+        across = left + number * width
+        draw.line([(across, down), (across + 24 * SCALE, down)], fill=ink, width=3 * SCALE)
+        draw.text((across + 30 * SCALE, down), name, fill=INK, font=_font(13), anchor="lm")
 
 
 def ticks(lowest: float, highest: float) -> list[float]:

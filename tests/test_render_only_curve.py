@@ -16,7 +16,18 @@
 import numpy as np
 import pytest
 
-from examples.render_only_curve import COLOURS, HEIGHT, PANELS, SCALE, WIDTH, Curve, draw_curves, ticks, write_table
+from examples.render_only_curve import (
+    COLOURS,
+    HEIGHT,
+    LEGEND,
+    PANELS,
+    SCALE,
+    WIDTH,
+    Curve,
+    draw_curves,
+    ticks,
+    write_table,
+)
 
 NAMES = (*PANELS.values(), COLOURS[1])
 
@@ -40,7 +51,7 @@ def test_one_seed_has_no_error(curves: list[Curve]):
 
 def test_every_panel_is_drawn(curves: list[Curve]):
     picture = draw_curves(curves, [0, 1])
-    assert picture.size == (SCALE * WIDTH * len(PANELS), SCALE * HEIGHT)
+    assert picture.size == (SCALE * WIDTH * len(PANELS), SCALE * (HEIGHT + LEGEND))
     panels = np.split(np.asarray(picture), len(PANELS), axis=1)
     assert all((panel.min(-1) < 128).mean() > 0.01 for panel in panels)
 
