@@ -24,8 +24,8 @@ import torch
 import yaml
 from facegpt_trainer.__main__ import read_settings
 from facegpt_trainer.attributes import default_picture_camera
-from facegpt_trainer.face_policy import LAST_DEVIATION, step_levels
-from facegpt_trainer.grpo import main, write_table
+from facegpt_trainer.face_policy import step_levels
+from facegpt_trainer.grpo import Policy, load_policy, main, write_table
 from facegpt_trainer.policy_config import REWARD_WEIGHTS, FacePolicyConfig
 from facegpt_trainer.policy_evaluation import compare, mean_rewards
 from facegpt_trainer.policy_tasks import Task
@@ -35,7 +35,8 @@ from torch import Tensor
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor, FaceParameters
 
-STEPS, ROWS = 3, 8
+STEPS, ROWS = 4, 8
+DRAWS = STEPS - 1
 
 
 def ask(text: str, picture: Tensor | None = None) -> Task:
@@ -104,7 +105,7 @@ def test_log_probabilities_are_those_of_what_was_drawn(
     output = trainer._generate_and_score_completions(inputs)
     ids = torch.cat((output["prompt_ids"], output["completion_ids"]), dim=1)
     mask, length = output["completion_mask"], output["completion_ids"].shape[1]
-    assert mask.shape == (ROWS, length + length * STEPS)
+    assert mask.shape == (ROWS, length + length * DRAWS)
     trainer.answers = output["rollouts"]
     whole = torch.cat((output["prompt_mask"], mask), dim=1)
     found, entropy, _ = trainer._get_per_token_logps_and_entropies(policy, ids, whole, length, batch_size=3)
@@ -113,15 +114,14 @@ def test_log_probabilities_are_those_of_what_was_drawn(
         (row, number) for row, a in enumerate(trainer.answers) for number, p in enumerate(a.paths) if p is not None
     ]
     assert len(drawn) >= ROWS and int(output["num_items_in_batch"]) == int(mask.sum())
-    now, after = step_levels(STEPS)[:-1], step_levels(STEPS)[1:]
+    now, after = step_levels(STEPS)[:-2], step_levels(STEPS)[1:-1]
     deviation = 0.7 * after / now * (now.square() - ((1 - now) / (1 - after) * after).square()).sqrt()
-    deviation[-1] = LAST_DEVIATION
-    steps = found[:, length:].unflatten(1, (length, STEPS))
-    on = mask[:, length:].unflatten(1, (length, STEPS))
+    steps = found[:, length:].unflatten(1, (length, DRAWS))
+    on = mask[:, length:].unflatten(1, (length, DRAWS))
     for row, number in drawn:
         path = trainer.answers[row].paths[number]
         assert path is not None
-        expected = STEPS if row % 2 == 0 else 1
+        expected = DRAWS if row % 2 == 0 else 1
         assert on[row, number].sum() == expected and len(path) == (STEPS + 1 if expected > 1 else 1)
         # A draw is as likely as its noise, which for so many numbers is near its mean; a wrong state would be far off.
         if expected > 1:
@@ -193,7 +193,7 @@ def test_a_checkpoint_without_dialogue_is_refused(
         ({"requests": 0}, "something is to be done"),
         ({"looks": 3}, "without photographs"),
         ({"exploration_noise": 0.0}, r"in \(0, 1\]"),
-        ({"exploration_steps": 0}, "at least 1"),
+        ({"exploration_steps": 1}, "at least 2"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path, changes: dict, sentence: str):
@@ -265,6 +265,21 @@ def test_the_command_trains_by_photographs_and_reports(recipe: Path, tmp_path: P
     facts = json.loads((tmp_path / "run" / "seed-1" / "training.json").read_text())
     assert facts["seeds"]["weights"] == 1 and "reward" in facts["final_terms"]
     assert (tmp_path / "run" / "seed-0" / "model.safetensors").exists()
+
+
+def test_what_a_recipe_names_learns_alone(recipe: Path, tmp_path: Path):
+    start = str(recipe.parent / "start")
+    chosen = load_policy(settings(tmp_path, model=start, train_only="^flow_head.mean"))
+    assert learning(chosen) == {f"flow_head.mean.{part}" for part in ("0.weight", "0.bias", "2.weight", "2.bias")}
+    everything = learning(load_policy(settings(tmp_path, model=start)))
+    assert any(name.startswith("vlm.model.language_model.") for name in everything)
+    assert not any(name.startswith("vlm.model.vision_tower.") for name in everything)
+    with pytest.raises(ValueError, match="names no weights"):
+        load_policy(settings(tmp_path, model=start, train_only="flowhead"))
+
+
+def learning(policy: Policy) -> set[str]:
+    return {name for name, value in policy.model.named_parameters() if value.requires_grad}
 
 
 @pytest.mark.parametrize(

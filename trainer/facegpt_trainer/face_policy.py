@@ -20,6 +20,10 @@ Flow-GRPO: Liu et al. 2025, "Flow-GRPO: Training Flow Matching Models via Online
 code and noise that the velocity implies, and draws a part of the noise anew, as much as diffusion models do or less
 (eta of Song et al. 2021, "Denoising Diffusion Implicit Models", for the straight paths of a flow): what is drawn stays
 distributed as the flow says.
+
+The last step, to a code without noise, is not drawn. A small deviation there would make it an action whose gradient
+is large, as it grows with one over the deviation, and says little, as a small change of a face changes no reward: it
+was seven eighths of the power of a batch's gradient.
 """
 
 import math
@@ -30,15 +34,18 @@ from torch import Tensor, nn
 
 from modeling_facegpt.flow_head import guided_velocity
 
-LAST_DEVIATION = 0.05  # of the last step, in units of a code: it would otherwise be no draw
-
 
 class ExplorationSettings(NamedTuple):
     """How faces from words are drawn while a policy explores."""
 
-    steps: int  # from noise to a face
+    steps: int  # from noise to a face; all but the last are drawn
     noise: float  # fresh noise in each step, in (0, 1]: 0 would be the flow, 1 is as much as diffusion draws anew
     guidance_scale: float  # as in sampling
+
+    @property
+    def draws(self) -> int:
+        """Steps that are drawn."""
+        return self.steps - 1
 
 
 class FaceDraw(NamedTuple):
@@ -102,8 +109,7 @@ def step_distribution(
     levels, following = levels[:, None], following[:, None]
     code, old_noise = noisy - levels * velocity, noisy + (1 - levels) * velocity
     carried = (1 - levels) / (1 - following) * following  # of the noise now, what was noise after the step already
-    fresh = noise * following / levels * (levels.square() - carried.square()).sqrt()
-    deviation = torch.where(following > 0, fresh, LAST_DEVIATION)
+    deviation = noise * following / levels * (levels.square() - carried.square()).sqrt()
     kept = (following.square() - deviation.square()).clamp(min=0).sqrt()
     return (1 - following) * code + kept * old_noise, deviation
 
@@ -130,15 +136,15 @@ def draw_path(flow_head: nn.Module, states: Tensor, noise: Tensor, settings: Exp
 def path_log_probabilities(
     flow_head: nn.Module, states: Tensor, paths: Tensor, settings: ExplorationSettings
 ) -> Tensor:
-    """Log-probability `(N, S)` of each step of `paths` `(N, S + 1, P)`, the mean over the numbers of a code; see
-    `gaussian_log_probability`."""
-    faces, steps = len(paths), settings.steps
-    levels = step_levels(steps).to(states).expand(faces, -1)
-    noisy, reached = paths[:, :-1].flatten(0, 1), paths[:, 1:].flatten(0, 1)
-    before, after = levels[:, :-1].flatten(), levels[:, 1:].flatten()
-    velocity = guided_velocity(flow_head, noisy, before, states.repeat_interleave(steps, 0), settings.guidance_scale)
+    """Log-probability `(N, S - 1)` of each drawn step of `paths` `(N, S + 1, P)`, the mean over the numbers of a code;
+    see `gaussian_log_probability`."""
+    faces, draws = len(paths), settings.draws
+    levels = step_levels(settings.steps).to(states).expand(faces, -1)
+    noisy, reached = paths[:, :draws].flatten(0, 1), paths[:, 1:-1].flatten(0, 1)
+    before, after = levels[:, :draws].flatten(), levels[:, 1:-1].flatten()
+    velocity = guided_velocity(flow_head, noisy, before, states.repeat_interleave(draws, 0), settings.guidance_scale)
     mean, deviation = step_distribution(velocity, noisy, before, after, settings.noise)
-    return gaussian_log_probability(reached, mean, 2 * deviation.log()).unflatten(0, (faces, steps))
+    return gaussian_log_probability(reached, mean, 2 * deviation.log()).unflatten(0, (faces, draws))
 
 
 def gaussian_log_probability(value: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:

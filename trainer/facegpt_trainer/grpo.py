@@ -20,6 +20,7 @@ what that gained.
 import argparse
 import copy
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ class Policy(NamedTuple):
 
 
 def load_policy(config: FacePolicyConfig) -> Policy:
-    """The start of a run, in float32, its vision tower frozen: rewards say too little to train it."""
+    """The start of a run, in float32. Its vision tower is frozen: rewards say too little to train it."""
     model, processor = load_checkpoint(config.model)
     if not model.config.dialogue_hidden_size:
         raise ValueError(
@@ -59,7 +60,17 @@ def load_policy(config: FacePolicyConfig) -> Policy:
             "(nano_chat.yaml)"
         )
     model.vlm.model.vision_tower.requires_grad_(False)
+    if config.train_only is not None:
+        train_only(model, config.train_only)
     return Policy(model, processor)
+
+
+def train_only(model: torch.nn.Module, pattern: str) -> None:
+    """Freeze all weights but those whose name contains a regular expression; some must be left."""
+    for name, weights in model.named_parameters():
+        weights.requires_grad_(weights.requires_grad and re.search(pattern, name) is not None)
+    if not any(weights.requires_grad for weights in model.parameters()):
+        raise ValueError(f"got train_only={pattern!r}, which names no weights; name some, such as '^flow_head'")
 
 
 def draw_tasks(config: FacePolicyConfig, policy: Policy, *, held_out: bool) -> list[Task]:

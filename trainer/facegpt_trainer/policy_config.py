@@ -58,13 +58,22 @@ class FacePolicyConfig(GRPOConfig):
         default_factory=dict,
         metadata={"help": f"Weights of rewards that differ from {REWARD_WEIGHTS}; one of weight 0 is left out."},
     )
-    exploration_steps: int = field(default=10, metadata={"help": "Steps from noise to a face while it explores."})
+    exploration_steps: int = field(
+        default=10, metadata={"help": "Steps from noise to a face while it explores; all but the last are drawn."}
+    )
     exploration_noise: float = field(
         default=0.7,
         metadata={"help": "Fresh noise in each of these steps, in (0, 1]; 1 is as much as diffusion draws anew."},
     )
     guidance_scale: float = field(
         default=GUIDANCE_SCALE, metadata={"help": "Of faces from words, while it explores and when it is evaluated."}
+    )
+    train_only: str | None = field(
+        default=None,
+        metadata={
+            "help": "Regular expression; weights whose name contains it are trained. Default: all but the vision "
+            "tower's. A few thousand rewards say much of few weights, and of many little but noise."
+        },
     )
     evaluation_tasks: int = field(
         default=200, metadata={"help": "Held-out requests (and, with `looks`, as many pictures) for the report."}
@@ -97,10 +106,10 @@ class FacePolicyConfig(GRPOConfig):
             )
         if self.looks and not (self.photographs and self.photograph_landmarks):
             raise ValueError(f"got looks={self.looks} without photographs and photograph_landmarks; name both")
-        if self.exploration_steps < 1 or not 0 < self.exploration_noise <= 1 or self.guidance_scale < 0:
+        if self.exploration_steps < 2 or not 0 < self.exploration_noise <= 1 or self.guidance_scale < 0:
             raise ValueError(
                 f"got exploration_steps={self.exploration_steps}, exploration_noise={self.exploration_noise} and "
-                f"guidance_scale={self.guidance_scale}; wanted at least 1, in (0, 1], and at least 0"
+                f"guidance_scale={self.guidance_scale}; wanted at least 2, in (0, 1], and at least 0"
             )
 
     def all_reward_weights(self) -> dict[str, float]:

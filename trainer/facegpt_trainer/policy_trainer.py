@@ -67,11 +67,11 @@ class FaceActions(NamedTuple):
 
 
 class ActionProbabilities(NamedTuple):
-    """Of B answers of C tokens, with as many faces at most, S steps each."""
+    """Of B answers of C tokens, with as many faces at most, drawn in D steps each."""
 
     tokens: Tensor  # (B, C) log-probability
     entropy: Tensor  # (B, C) of the tokens' distributions
-    steps: Tensor  # (B, C * S) log-probability; 0 where nothing was drawn
+    steps: Tensor  # (B, C * D) log-probability; 0 where nothing was drawn
 
 
 class FacePolicyTrainer(CheckpointWriter, GRPOTrainer):
@@ -130,11 +130,11 @@ class FacePolicyTrainer(CheckpointWriter, GRPOTrainer):
         return output
 
     def _drawn_steps(self, answers: Sequence[Rollout], most: int) -> Tensor:
-        """1 for each step in which a face of B answers of at most `most` was drawn, `(B, most * S)`."""
-        steps = torch.zeros(len(answers), most, self.exploration.steps)
+        """1 for each step in which a face of B answers of at most `most` was drawn, `(B, most * D)`."""
+        steps = torch.zeros(len(answers), most, self.exploration.draws)
         for row, answer in enumerate(answers):
             for number, path in enumerate(answer.paths):
-                steps[row, number, : 0 if path is None else max(len(path) - 1, 1)] = 1
+                steps[row, number, : 0 if path is None else max(len(path) - 2, 1)] = 1
         return steps.flatten(1)
 
     def _compute_loss(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
@@ -150,7 +150,7 @@ class FacePolicyTrainer(CheckpointWriter, GRPOTrainer):
         batch_size: int | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor, None]:
-        """Log-probabilities and entropies `(B, C + C * S)`: of tokens, then of steps, which count zero entropy."""
+        """Log-probabilities and entropies `(B, C + C * D)`: of tokens, then of steps, which count zero entropy."""
         # The mask of a loss covers steps too.
         attention_mask = attention_mask[:, : input_ids.shape[1]]
         parts = []
@@ -306,9 +306,9 @@ def policy_forward(
     places = find_faces(kwargs["input_ids"], self.config.face_token_id)
     states = outputs.hidden_states[-1][places.rows, places.columns - 1].float()
     with torch.autocast(states.device.type, enabled=False):
-        drawn = _step_log_probabilities(self, states, face_actions, exploration)  # (A, S)
+        drawn = _step_log_probabilities(self, states, face_actions, exploration)  # (A, D)
     rows, most = len(answer_ids), answer_ids.shape[1]
-    steps = drawn.new_zeros(rows, most, exploration.steps).index_put((places.rows, places.orders), drawn)
+    steps = drawn.new_zeros(rows, most, exploration.draws).index_put((places.rows, places.orders), drawn)
     return ActionProbabilities(
         tokens=scores.gather(-1, answer_ids[..., None])[..., 0],
         entropy=-(scores.exp() * scores).sum(-1),
@@ -319,8 +319,8 @@ def policy_forward(
 def _step_log_probabilities(
     model: FaceGPTForConditionalGeneration, states: Tensor, actions: FaceActions, exploration: ExplorationSettings
 ) -> Tensor:
-    """Log-probabilities `(A, S)` of the steps in which A faces were drawn; of one seen in a picture, the first."""
-    found = states.new_zeros(len(states), exploration.steps)
+    """Log-probabilities `(A, D)` of the steps in which A faces were drawn; of one seen in a picture, the first."""
+    found = states.new_zeros(len(states), exploration.draws)
     imagined, seen = actions.imagined.nonzero()[:, 0], actions.seen.nonzero()[:, 0]
     flow_head: Any = model.flow_head
     paths = path_log_probabilities(flow_head, states[imagined], actions.paths[imagined], exploration)
