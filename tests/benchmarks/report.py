@@ -13,8 +13,8 @@
 # limitations under the License.
 """The README's tables of drawing speed and memory, in Markdown: `python -m tests.benchmarks.report`.
 
-It takes a quarter of an hour on an idle machine. Figures of the first table are medians of three processes, backends in
-turn: on machines that others share, one process may be twice as slow as the next.
+It takes a quarter of an hour on an idle machine. Figures of the first table are medians of three processes, backends
+in turn: on machines that others share, one process may be twice as slow as the next.
 Memory is the peak above what the process held before it drew: the first pictures' code is part of it, the inputs are
 not. How cost grows is measured in one process, one picture at a time.
 """
