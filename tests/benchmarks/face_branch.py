@@ -155,7 +155,7 @@ def main() -> None:
     for side in (SIDE, SIDE // 2):
         step, branch = measured_share(given.pictures, given.runs, side)
         print(
-            f"facegpt-nano, {given.pictures} pictures, renders of {side}: step {step:.0f} ms, face branch {branch:.0f} ms"
+            f"facegpt-nano, {given.pictures} pictures, renders of {side}: {step:.0f} ms, face branch {branch:.0f} ms"
         )
         print(f"share measured: {branch / step:.1%}")
     (face, face_bytes), (llava, llava_bytes) = branch_operations(), llava_operations()
