@@ -152,11 +152,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    pictures = given.pictures
     for side in (SIDE, SIDE // 2):
-        step, branch = measured_share(given.pictures, given.runs, side)
-        print(
-            f"facegpt-nano, {given.pictures} pictures, renders of {side}: {step:.0f} ms, face branch {branch:.0f} ms"
-        )
+        step, branch = measured_share(pictures, given.runs, side)
+        print(f"facegpt-nano, {pictures} pictures, renders of {side}: step {step:.0f} ms, face branch {branch:.0f} ms")
         print(f"share measured: {branch / step:.1%}")
     (face, face_bytes), (llava, llava_bytes) = branch_operations(), llava_operations()
     print(f"LLaVA-1.5-7B with LoRA, one picture of {LLAVA_TOKENS} tokens: {llava / 1e12:.2f} TFlop")
