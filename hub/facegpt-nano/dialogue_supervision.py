@@ -30,7 +30,7 @@ from .face_editing import (
     changed_groups,
     chosen_references,
     faces_back,
-    mean_over_groups,
+    sum_over_groups,
 )
 from .face_encoder import FacePlaces, find_faces
 from .face_head import encode
@@ -165,8 +165,8 @@ def _edit_terms(
     known = true.isfinite().all(-1).nonzero()[:, 0]
     opened = changed_groups(true[known], referred[known], config)
     true_codes = encode(vector_to_parameters(true[known], config), cameras[known], config)
-    errors = code_loss(codes[known] + edits.change[known], true_codes) * face_model.component_visibility.to(codes)
-    changes = mean_over_groups(errors, config)[opened]
+    # Sums: an edit of a shape moves few of many numbers, each by little, and must count as much as one of a pose.
+    changes = sum_over_groups(code_loss(codes[known] + edits.change[known], true_codes), config)[opened]
     return {"edit_gates": LossTerm.of(gate_loss(edits.gates[known], opened)), "edit_change": LossTerm.of(changes)}
 
 
@@ -184,7 +184,8 @@ def _supervise_flow(
     means, mean_codes = _typical_codes(model, codes, states, targets.select(index))
     terms = {
         "flow": LossTerm.of(flow_loss(velocity, wanted) * visibility),
-        "flow_mean": LossTerm.of(mean_over_groups(code_loss(means, mean_codes) * visibility, config)),
+        # A sum, as in the likelihood of codes: the mean of a group would hide a named shape among its many numbers.
+        "flow_mean": LossTerm.of(code_loss(means, mean_codes).sum(-1)),
     }
     return _Supervised(terms if labelled else {}, velocity.sum() + means.sum())
 

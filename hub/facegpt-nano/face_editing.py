@@ -141,7 +141,7 @@ def spread_over_groups(values: Tensor, config: MorphableModelConfig) -> Tensor:
     return values.repeat_interleave(sizes, dim=-1)
 
 
-def mean_over_groups(values: Tensor, config: MorphableModelConfig) -> Tensor:
-    """The mean of each group `(..., groups)` of one value per parameter `(..., P)`; 0 for a group of none."""
+def sum_over_groups(values: Tensor, config: MorphableModelConfig) -> Tensor:
+    """The sum of each group `(..., groups)` of one value per parameter `(..., P)`; 0 for a group of none."""
     groups: FaceParameters = vector_to_parameters(values, config)
-    return torch.stack([group.sum(-1) / max(group.shape[-1], 1) for group in groups], dim=-1)
+    return torch.stack([group.sum(-1) for group in groups], dim=-1)

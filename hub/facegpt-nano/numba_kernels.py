@@ -21,10 +21,12 @@ threads unless it is told to, since PyTorch sets its number of threads to one.
 
 import math
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +41,7 @@ INDEX = np.dtype(np.int64)
 _LINE = 64  # bytes, of the cache
 _OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 _PARTS_PER_THREAD = 8  # a thread that is held up leaves work to the others
+_FREE: deque[Any] = deque(maxlen=4)  # blocks to lend again, no more than one step of training takes
 
 
 def kernel(function: Callable) -> Callable:
@@ -107,18 +110,44 @@ def array(tensor: Tensor) -> np.ndarray:
 
 
 def allocate(*wanted: tuple[Sequence[int], np.dtype]) -> list[np.ndarray]:
-    """New arrays of these shapes and types in one block.
+    """New arrays of these shapes and types in one block, in which anything may stand.
 
     NumPy asks the system to back large blocks by large pages. To get a picture's memory in small ones can take as long
-    as to draw it.
+    as to draw it; even large ones are cleared first, so blocks that are no longer used are lent again.
     """
     sizes = [-(-math.prod(shape) * dtype.itemsize // _LINE) * _LINE for shape, dtype in wanted]
-    block = np.empty(sum(sizes), dtype=np.uint8)
+    block = np.asarray(_find_block(sum(sizes)).view(_Lent))
     ends = list(accumulate(sizes))
     return [
         block[end - size : end][: math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
         for size, end, (shape, dtype) in zip(sizes, ends, wanted, strict=True)
     ]
+
+
+class _Block(np.ndarray):
+    """Memory that is kept. A view of a view refers to the first one that is of another type than what that one is a
+    view of; so arrays in a `_Lent` refer to it, and not past it."""
+
+
+class _Lent(np.ndarray):
+    """A `_Block` while arrays or tensors still refer to it; then it is free."""
+
+    def __del__(self) -> None:
+        if _FREE is not None and isinstance(self.base, _Block):  # None while Python ends
+            _FREE.append(self.base)
+
+
+def _find_block(size: int) -> _Block:
+    """A free block of at least `size` bytes that wastes no more than half of itself, or a new one."""
+    for _ in range(len(_FREE)):
+        try:
+            block = _FREE.popleft()
+        except IndexError:  # another thread was faster
+            break
+        if size <= len(block) <= 2 * size:
+            return block
+        _FREE.append(block)
+    return _Block(size, dtype=np.uint8)
 
 
 def dtype_of(tensor: Tensor) -> np.dtype:
