@@ -17,6 +17,9 @@ Look one, at the whole photograph: the answer is laid out as slots, `<FACE>` aft
 left to right, while `<FACE>` is likelier than the end of the list; the state that predicts a slot gives a first face.
 Look two, at a square crop around each of them: the same two-way choice (a crop without a face is dropped), and the
 face itself. The crop carries its affine map, so that both looks speak of the camera of the whole photograph.
+
+Where look one saw faces and look two confirms none of them, the whole photograph was too small to tell: both are
+repeated on parts of it.
 """
 
 from collections.abc import Sequence
@@ -29,11 +32,14 @@ from torch import Tensor
 from .camera import Camera, default_focal
 from .face_head import parameter_standard_deviation
 from .face_parameters import FaceParameters, concatenate_faces, select_faces, vector_to_parameters
-from .picture_frame import PictureFrame
+from .picture_frame import PictureFrame, frame_square
 from .processing_facegpt import FaceGPTProcessor
 from .prompt_checks import check_length, check_words
 from .reconstruction import Reconstruction, distinct_faces, face_boxes, landmarks_in_photo, poses_agree
 from .refinement import refine
+
+PART, PARTS = 0.6, 3  # of the longer side that a part shows, and how many there are along it
+SURE = 0.99  # a face that only a part shows: of so many looks some would err at a half
 
 
 class Look(NamedTuple):
@@ -85,6 +91,9 @@ def reconstruct(
     references = _check_references(reference, len(pictures), processor)
     first = locate(model, processor, pictures, references, batch_size)
     second = look_closer(model, processor, pictures, [look.parameters for look in first], batch_size)
+    for number, (words, seen, looks) in enumerate(zip(references, first, second, strict=True)):
+        if words is None and len(seen.probability) and not sum(len(look.probability) for look in looks):
+            second[number] = look_at_parts(model, processor, pictures[number], batch_size)
     found = [_gather(picture, looks, model) for picture, looks in zip(pictures, second, strict=True)]
     return refine(model, processor, images, found, steps=refine_steps, batch_size=batch_size)
 
@@ -126,6 +135,30 @@ def look_closer(
     messages = [processor.reconstruct_messages(close_up=True)] * len(frames)
     looks = iter(look_at(model, processor, frames, messages, 1, batch_size))
     return [[next(looks) for _ in part] for part in crops]
+
+
+def look_at_parts(model: Any, processor: FaceGPTProcessor, picture: Picture, batch_size: int = 8) -> list[Look]:
+    """Both looks at squares that together cover a photograph: of each face that one of them surely shows."""
+    frames = frame_parts(picture, processor.render_size)
+    messages = [processor.reconstruct_messages()] * len(frames)
+    looks = look_at(model, processor, frames, messages, model.config.max_faces, batch_size)
+    [closer] = look_closer(
+        model, processor, [picture], [concatenate_faces([look.parameters for look in looks])], batch_size
+    )
+    return [look for look in closer if (look.probability > SURE).any()]
+
+
+def frame_parts(picture: Picture, size: int) -> list[PictureFrame]:
+    """Overlapping squares, `PART` of the longer side wide, side by side and one below the other."""
+    side = PART * max(picture.image.size)
+    across, down = (_part_centres(length, side) for length in picture.image.size)
+    return [frame_square(picture.image, (x, y), side, size=size, focal=picture.focal) for y in down for x in across]
+
+
+def _part_centres(length: float, side: float) -> list[float]:
+    if length <= side:
+        return [length / 2]
+    return [side / 2 + (length - side) * step / (PARTS - 1) for step in range(PARTS)]
 
 
 def frame_crops(

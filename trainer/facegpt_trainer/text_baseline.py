@@ -42,7 +42,14 @@ from modeling_facegpt.configuration_facegpt import FaceGPTConfig
 from modeling_facegpt.face_head import decode, encode
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import FaceParameters, vector_to_parameters
-from modeling_facegpt.flow_head import FlowHead, draw_flow_examples, draw_noise, sample_codes
+from modeling_facegpt.flow_head import (
+    FLOW_STEPS,
+    GUIDANCE_SCALE,
+    FlowHead,
+    draw_flow_examples,
+    draw_noise,
+    sample_codes,
+)
 from modeling_facegpt.losses import code_loss, flow_loss
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.morphable_model import MorphableModel
@@ -53,7 +60,6 @@ from .text_dialogues import TextGrammar
 from .training_config import LOSS_WEIGHTS
 
 REQUESTS = ("explicit", "speculative")
-STEPS, GUIDANCE_SCALE = 25, 1.5  # as a checkpoint's own
 MEAN_WEIGHT = LOSS_WEIGHTS["flow_mean"] / LOSS_WEIGHTS["flow"]
 
 
@@ -199,7 +205,7 @@ def load_baseline(directory: str | Path) -> MakeFaces:
             model.flow_head,
             states.repeat_interleave(count, 0),
             noise.repeat(len(states), 1),
-            steps=STEPS,
+            steps=FLOW_STEPS,
             guidance_scale=GUIDANCE_SCALE,
         )
         return decode(codes, default_picture_camera(len(codes)), model.facegpt_config.face_model_config)
