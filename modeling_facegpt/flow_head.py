@@ -37,7 +37,7 @@ LONGEST_PERIOD = 10_000.0
 LEVEL_STEPS = 1000  # noise levels are told apart as finely as the scheduler counts them
 UNCONDITIONAL_SHARE = 0.1
 FLOW_STEPS = 25  # of sampling
-GUIDANCE_SCALE = 2.0
+GUIDANCE_SCALE = 1.75
 DRAWS_PER_FACE = 4  # noise levels that each face of a batch is trained at
 
 

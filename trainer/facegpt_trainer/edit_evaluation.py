@@ -33,6 +33,7 @@ from .dialogues import Dialogue, Edit
 from .request_evaluation import HELD_OUT_SEED, share, shows
 from .text_dialogues import TextGrammar
 
+KINDS, OTHER_KINDS = {"shape": "shape", "emotion": "expression", "action": "expression"}, "pose, gaze or light"
 HALF_A_STEP = 0.5  # of the change that an edit asks for: less does not count as done
 
 
@@ -68,7 +69,9 @@ def _judge_edits(
         if edit is None:
             continue
         found["refers to the given face"].append(answers[row].references == (0,))
-        found["asked change present"].append(edit_is_present(talker.measurer, start, after, edit))
+        present = edit_is_present(talker.measurer, start, after, edit)
+        for name in ("asked change present", f"asked change of {KINDS.get(edit.kind, OTHER_KINDS)} present"):
+            found[name].append(present)
         if edit.kind in ("emotion", "action"):
             neutral = [talker.measurer.face_model.neutral(face.identity) for face in (start, after)]
             moved.append(1000 * float((neutral[1] - neutral[0]).norm(dim=-1).mean()))
