@@ -35,8 +35,11 @@ def generate(
     ),
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same faces.")] = 0,
     guidance_scale: Annotated[
-        float, typer.Option(min=0.0, help="Higher: closer to the words; lower: more different from each other.")
-    ] = 1.5,
+        float | None,
+        typer.Option(
+            min=0.0, help="Higher: closer to the words; lower: more different from each other. Default: the model's."
+        ),
+    ] = None,
     model: Annotated[
         str, typer.Option(help="Checkpoint: a name, a directory, or owner/name on the Hub.")
     ] = "facegpt-nano",
@@ -55,8 +58,9 @@ def generate(
 
     logging.disable_progress_bar()
     checkpoint = load_checkpoint(model, device)
+    settings = {} if guidance_scale is None else {"guidance_scale": guidance_scale}
     drawn = checkpoint.model.imagine(
-        _checked(prompt, checkpoint), checkpoint.processor, count=count, guidance_scale=guidance_scale, seed=seed
+        _checked(prompt, checkpoint), checkpoint.processor, count=count, seed=seed, **settings
     )
     if objection := _object(prompt, checkpoint):
         typer.echo(f"facegpt: {objection}", err=True)
