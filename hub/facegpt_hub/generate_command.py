@@ -58,7 +58,7 @@ def generate(
 
     logging.disable_progress_bar()
     checkpoint = load_checkpoint(model, device)
-    settings = {} if guidance_scale is None else {"guidance_scale": guidance_scale}
+    settings: dict[str, Any] = {} if guidance_scale is None else {"guidance_scale": guidance_scale}
     drawn = checkpoint.model.imagine(
         _checked(prompt, checkpoint), checkpoint.processor, count=count, seed=seed, **settings
     )
