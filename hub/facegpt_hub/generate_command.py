@@ -14,7 +14,7 @@
 """`facegpt generate`: 3D faces from words, several different ones for one prompt."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
