@@ -359,8 +359,8 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
         parameters = vector_to_parameters(vectors, self.face_model.config)
         touched, supervised = code.sum() + log_variance.sum(), slice(None)
         with torch.autocast(code.device.type, enabled=False):
-            # CODEPATH: those trained by nano_chat.yaml read and edit faces; facegpt-nano up to nano_photographs.yaml,
-            # and a VLM just wrapped without the setting, only see them.
+            # CODEPATH: facegpt-nano, from nano_words.yaml on, reads and edits faces; what nano_polish.yaml and earlier
+            # recipes train, and a VLM just wrapped without the setting, only see them.
             if self.config.dialogue_hidden_size:
                 has_picture = (input_ids == self.config.image_token_id).any(-1).to(code.device)
                 outcome = supervise_dialogue(self, faces, vectors, given_faces, targets, has_picture)
