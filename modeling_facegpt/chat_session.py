@@ -28,15 +28,16 @@ from .dialogue import (
     assistant_message,
     count_faces,
     encode_dialogues,
+    give_faces,
     no_faces,
     user_message,
 )
 from .face_editing import FRESH
-from .face_parameters import concatenate_faces, select_faces
+from .face_parameters import concatenate_faces, parameters_to_vector, select_faces
 from .flow_head import FaceSampling
 from .generation_facegpt import check_pictures
 from .processing_facegpt import FaceGPTProcessor
-from .reconstruction import Reconstruction
+from .reconstruction import Reconstruction, select_reconstruction
 
 
 class ChatState(NamedTuple):
@@ -53,7 +54,8 @@ class ChatSession:
     Args:
         model (`FaceGPTForConditionalGeneration`): in evaluation mode.
         processor (`FaceGPTProcessor`, *optional*): default: the one saved beside the model.
-        photograph (`PIL.Image.Image`, *optional*): RGB and upright; what the chat is about.
+        photograph (`PIL.Image.Image`, *optional*): RGB and upright; what the chat is about. Its faces are found at
+            once, and given to a model that reads faces.
         focal (`float`, *optional*): its focal length in pixels; default 1.2 times the longer side.
         faces (`Reconstruction`, *optional*): faces to talk about, such as `read_result` reads.
         seed (`int`): of the faces that are made from words; each new one differs from those before.
@@ -82,9 +84,12 @@ class ChatSession:
             raise ValueError(
                 "got faces to talk about for a checkpoint that reads no faces; take one that was trained on dialogues"
             )
-        seen = None if photograph is None else check_pictures([photograph], [focal])[0]
-        count = 0 if faces is None else len(faces.probability)
-        self.states = [ChatState(Dialogue((), no_faces(model), seen), faces, count)]
+        if faces is not None or photograph is None:
+            seen = None if photograph is None else check_pictures([photograph], [focal])[0]
+            count = 0 if faces is None else len(faces.probability)
+            self.states = [ChatState(Dialogue((), no_faces(model), seen), faces, count)]
+        else:
+            self.states = [self._see(photograph, focal)]
 
     @property
     def state(self) -> ChatState:
@@ -110,7 +115,7 @@ class ChatSession:
         before = self.state
         asked = self._shorten(self._ask(before, words))
         [answer] = answer_dialogues(self.model, self.processor, [asked], on_words=on_words, **self.settings)
-        answer = _keep_camera(answer, before.faces)
+        answer = _keep_what_is_known(answer, before.faces)
         dialogue = asked._replace(
             messages=(*asked.messages, assistant_message(answer.text)),
             faces=concatenate_faces([asked.faces, answer.faces.parameters]),
@@ -124,8 +129,17 @@ class ChatSession:
         Raises:
             ValueError: if it is not RGB.
         """
+        self.states.append(self._see(photograph, focal))
+
+    def _see(self, photograph: Image.Image, focal: float | None) -> ChatState:
+        """A chat about a photograph, before its first words."""
         [seen] = check_pictures([photograph], [focal])
-        self.states.append(ChatState(Dialogue((), no_faces(self.model), seen), None))
+        dialogue = Dialogue((), no_faces(self.model), seen)
+        if self.model.face_encoder is None:
+            return ChatState(dialogue, None)
+        [found] = self.model.reconstruct([photograph], self.processor, focals=[focal])
+        count = len(found.probability)
+        return ChatState(dialogue, found if count else None, count)
 
     def undo(self) -> None:
         """Go back to before the last words or photograph; the faces are exactly those of then.
@@ -163,19 +177,25 @@ class ChatSession:
 
 
 def _forget_first_turn(dialogue: Dialogue) -> Dialogue:
-    """Without the first question and its answer; the image is shown with the question after them."""
+    """Without the first question and its answer; the image and the faces given with it come with the one after."""
     forgotten, kept = dialogue.messages[:2], dialogue.messages[2:]
     if dialogue.photograph is not None:
         head = {**kept[0], "content": [{"type": "image"}, *kept[0]["content"]]}
         kept = (head, *kept[1:])
     faces = select_faces(dialogue.faces, slice(count_faces(forgotten), None))
-    return dialogue._replace(messages=kept, faces=faces)
+    given = select_faces(dialogue.faces, slice(count_faces(forgotten[:1])))
+    return give_faces(dialogue._replace(messages=kept, faces=faces), given)
 
 
-def _keep_camera(answer: Answer, before: Reconstruction | None) -> Answer:
-    """The answer with changed faces, where all are changes, before the camera that the faces had before."""
+def _keep_what_is_known(answer: Answer, before: Reconstruction | None) -> Answer:
+    """The answer with faces that were there before, where all are, as they were; and with changed faces, where all are
+    changes, before the camera that the faces had before."""
     if before is None or not answer.references or FRESH in answer.references:
         return answer
+    said, known = (parameters_to_vector(faces.parameters) for faces in (answer.faces, before))
+    same = (said[:, None] == known[None]).all(-1)
+    if same.any(-1).all():
+        return answer._replace(faces=select_reconstruction(before, same.int().argmax(-1)))
     count = len(answer.references)
     camera = Camera(
         before.camera.focal[:1].expand(count),

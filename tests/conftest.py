@@ -16,6 +16,7 @@
 import copy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -181,6 +182,18 @@ def eager_facegpt(
         rows[processor.face_token_id] = direction
         rows[processor.end_token_id] = 0
     return facegpt
+
+
+@pytest.fixture
+def chatty(eager_facegpt: FaceGPTForConditionalGeneration) -> FaceGPTForConditionalGeneration:
+    """As `eager_facegpt`, and it reads faces."""
+    config = cast(FaceGPTConfig, copy.deepcopy(eager_facegpt.config))
+    config.dialogue_hidden_size = 16
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = FaceGPTForConditionalGeneration(config).eval()
+    model.load_state_dict(eager_facegpt.state_dict(), strict=False)
+    return model
 
 
 def train_encoder(model: FaceGPTForConditionalGeneration) -> None:

@@ -13,8 +13,7 @@
 # limitations under the License.
 """Chats: what is remembered, what is given back to the model, and what undoing restores."""
 
-import copy
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +23,6 @@ from reconstructions import make_reconstruction
 
 from modeling_facegpt import (
     ChatSession,
-    FaceGPTConfig,
     FaceGPTForConditionalGeneration,
     FaceGPTProcessor,
     FaceParameters,
@@ -36,6 +34,7 @@ from modeling_facegpt.dialogue import (
     MostFacesLogitsProcessor,
     answer_dialogues,
     no_faces,
+    place_imagined,
     user_message,
 )
 from modeling_facegpt.face_parameters import parameters_to_vector, select_faces
@@ -44,18 +43,6 @@ from modeling_facegpt.face_parameters import parameters_to_vector, select_faces
 @pytest.fixture
 def photograph() -> Image.Image:
     return Image.effect_noise((120, 90), 80).convert("RGB")
-
-
-@pytest.fixture
-def chatty(eager_facegpt: FaceGPTForConditionalGeneration) -> FaceGPTForConditionalGeneration:
-    """A model that reads faces."""
-    config = cast(FaceGPTConfig, copy.deepcopy(eager_facegpt.config))
-    config.dialogue_hidden_size = 16
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        model = FaceGPTForConditionalGeneration(config).eval()
-    model.load_state_dict(eager_facegpt.state_dict(), strict=False)
-    return model
 
 
 @pytest.fixture
@@ -83,15 +70,42 @@ def vector(faces) -> torch.Tensor:
 
 def test_a_face_that_was_said_is_given_back_with_the_next_words(chatty, processor, given, photograph):
     session = ChatSession(chatty, processor, photograph=photograph, **faces_only(2))
+    found = session.faces
     first = session.say("Show me the faces.")
     assert first.text.count("<FACE>") == len(first.references) == len(first.faces.probability) >= 1
-    assert given == [None]
+    torch.testing.assert_close(given[0], vector(found), rtol=0, atol=0)
     session.say("Now make them smile.")
-    torch.testing.assert_close(given[1], vector(first.faces), rtol=0, atol=0)
+    torch.testing.assert_close(given[1], torch.cat((vector(found), vector(first.faces))), rtol=0, atol=0)
     roles = [message["role"] for message in session.state.dialogue.messages]
     assert roles == ["user", "assistant"] * 2
     kinds = [[part["type"] for part in message["content"]] for message in session.state.dialogue.messages]
     assert kinds == [["image", "text"], ["text"], ["text"], ["text"]]
+
+
+def test_faces_of_a_photograph_are_found_before_anything_is_said(chatty, processor, given, photograph):
+    [here] = chatty.reconstruct([photograph], processor)
+    session = ChatSession(chatty, processor, photograph=photograph, **faces_only(1))
+    assert session.faces is not None and torch.equal(vector(session.faces), vector(here))
+    session.say("Who laughs?")
+    assert torch.equal(given[0], vector(here))
+    [asked, _] = session.state.dialogue.messages
+    assert [part["type"] for part in asked["content"]] == ["image", "text"]
+    assert asked["content"][1]["text"] == "<FACE> " * len(here.probability) + "Who laughs?"
+
+
+def test_a_face_that_is_shown_again_is_as_it_was_found(chatty, processor, photograph, monkeypatch):
+    """A copy keeps what is known of it: camera, probability and how sure it is."""
+    session = ChatSession(chatty, processor, photograph=photograph, **faces_only(1))
+    found = session.faces
+    assert found is not None
+    copied = place_imagined(select_faces(found.parameters, slice(0, 1)))
+    monkeypatch.setattr(
+        "modeling_facegpt.chat_session.answer_dialogues", lambda *_, **__: [Answer("<FACE>", copied, (0,))]
+    )
+    faces = session.say("Show me the first one.").faces
+    assert torch.equal(vector(faces), vector(found)[:1]) and faces.size == found.size
+    assert torch.equal(faces.probability, found.probability[:1])
+    assert faces.standard_deviation is not None
 
 
 def test_faces_of_a_photograph_are_looked_at_again(eager_facegpt, processor, photograph):
@@ -127,6 +141,7 @@ def test_an_answer_has_at_most_so_many_faces():
 
 def test_undo_restores_the_faces_exactly(chatty, processor, photograph):
     session = ChatSession(chatty, processor, photograph=photograph, **faces_only(1))
+    found = session.faces
     session.say("Show me the face.")
     before = session.state
     session.say("Make her smile.")
@@ -134,7 +149,7 @@ def test_undo_restores_the_faces_exactly(chatty, processor, photograph):
     session.undo()
     assert session.state is before
     session.undo()
-    assert session.faces is None
+    assert session.faces is found
     with pytest.raises(ValueError, match="nothing to undo"):
         session.undo()
 
@@ -177,9 +192,10 @@ def test_another_photograph_begins_anew_until_undone(chatty, processor, given, p
     session.say("Show me the face.")
     faces = session.faces
     session.look(photograph.rotate(90, expand=True))
-    assert session.faces is None
+    seen = session.faces
+    assert seen is not None and seen.size == (90, 120)
     answer = session.say("Show me the face.")
-    assert given[1] is None and session.faces is answer.faces and answer.faces.size == (90, 120)
+    assert torch.equal(given[1], vector(seen)) and session.faces is answer.faces and answer.faces.size == (90, 120)
     session.undo()
     session.undo()
     assert session.faces is faces
@@ -203,12 +219,15 @@ def test_refused_words_leave_the_chat_where_it_was(chatty, processor, photograph
 def test_a_long_chat_forgets_its_beginning(chatty, processor, given, photograph):
     longest = NANO_TEXT["max_position_embeddings"]
     session = ChatSession(chatty, processor, photograph=photograph, **faces_only(1))
+    found = vector(session.faces)
     for _ in range(3):
         session.say("word " * (longest // 3))
     messages = session.state.dialogue.messages
     assert 0 < len(messages) < 6 and next(iter(messages))["content"][0] == {"type": "image"}
     assert sum(part["type"] == "image" for message in messages for part in message["content"]) == 1
-    assert len(given[-1]) == len(messages) // 2 - 1
+    # What was found in the photograph comes along with it.
+    assert messages[0]["content"][1]["text"].startswith("<FACE> " * len(found) + "word")
+    assert len(given[-1]) == len(found) + len(messages) // 2 - 1 and torch.equal(given[-1][: len(found)], found)
 
 
 def test_words_are_heard_as_they_are_said(chatty, processor):

@@ -18,11 +18,18 @@ import pytest
 import torch
 from facegpt_trainer.collator import FaceCollator
 from facegpt_trainer.data_engine import DataEngine
-from facegpt_trainer.dialogue_collator import DialogueCollator, answer_mask
+from facegpt_trainer.dialogue_collator import (
+    ALIKE,
+    INTERLEAVED,
+    DialogueCollator,
+    answer_mask,
+    faceless_rows,
+    lay_out,
+)
 from facegpt_trainer.dialogues import FRESH, Dialogue, Source
 from facegpt_trainer.face_questions import tell_truths
 from facegpt_trainer.face_references import Seen, references_to, several_or_none
-from facegpt_trainer.picture_dialogues import NO_FACE, PICTURE_KINDS, PictureGrammar
+from facegpt_trainer.picture_dialogues import FOUND_KINDS, NO_FACE, PICTURE_KINDS, PictureGrammar
 from facegpt_trainer.shape_pictures import COLOURS, PLACES, DrawnShape, ShapeGrammar, draw_shapes
 from facegpt_trainer.training_config import LOSS_WEIGHTS
 
@@ -30,7 +37,17 @@ from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import select_faces, vector_to_parameters
 
-SHARES = {"looks": 0.2, "pictures": 0.25, "descriptions": 0.1, "requests": 0.15, "faces": 0.2, "shapes": 0.1}
+SHARES = {
+    "looks": 0.15,
+    "pictures": 0.2,
+    "found": 0.1,
+    "descriptions": 0.1,
+    "edits": 0.1,
+    "questions": 0.05,
+    "requests": 0.1,
+    "faces": 0.1,
+    "shapes": 0.1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +62,7 @@ def grammar(engine: DataEngine, measurer: FaceMeasurer) -> PictureGrammar:
 
 @pytest.fixture(scope="module")
 def drawn(grammar: PictureGrammar):
-    return grammar.batch(0, 48)
+    return grammar.batch(0, 48, found=False)
 
 
 @pytest.fixture
@@ -84,7 +101,7 @@ def test_dialogues_are_about_the_faces_of_their_picture(drawn):
 
 
 def test_references_name_the_faces_that_stand_there(grammar: PictureGrammar):
-    batch, dialogues = grammar.batch(2, 24, ("refer",))
+    batch, dialogues = grammar.batch(2, 24, ("refer",), found=False)
     starts = (batch.counts.cumsum(0) - batch.counts).tolist()
     seen = Counter()
     for dialogue, start, count in zip(dialogues, starts, batch.counts.tolist(), strict=True):
@@ -99,6 +116,34 @@ def test_references_name_the_faces_that_stand_there(grammar: PictureGrammar):
             assert torch.equal(dialogue.faces[0], true[sizes.argmax()])
             seen["largest"] += 1
     assert len(seen) >= 2
+
+
+def test_faces_that_were_found_are_given_and_shown_again(grammar: PictureGrammar):
+    dialogues = grammar.found_batch(0, 96)
+    assert [d.messages for d in grammar.found_batch(0, 96)] == [d.messages for d in dialogues]
+    assert {d.kind for d in dialogues} == set(FOUND_KINDS)
+    again = Counter()
+    for dialogue in dialogues:
+        spoken = words(dialogue)
+        given = spoken[0].count("<FACE>")
+        assert spoken[0].startswith("<FACE> " * given) and dialogue.given[:given] == (True,) * given
+        assert not any(part["type"] == "image" for part in dialogue.messages[0]["content"])
+        assert len(dialogue.references) == sum(text.count("<FACE>") for text in spoken) - given
+        if dialogue.kind in ("reconstruct", "refer"):
+            shown, faces = dialogue.faces[given:], dialogue.faces[list(dialogue.references)]
+            assert torch.equal(shown, faces)
+            again[dialogue.kind, len(shown) == given] += 1
+        if dialogue.kind == "reconstruct":
+            assert dialogue.references == tuple(range(given))
+    assert again["reconstruct", True] and again["refer", False] and not again["reconstruct", False]
+
+
+def test_a_picture_gives_most_of_the_faces_that_were_found_in_it(grammar: PictureGrammar):
+    batch, dialogues = grammar.batch(3, 48, ("question", "refer"))
+    given = [words(dialogue)[0].count("<FACE>") for dialogue in dialogues]
+    assert all(count in (0, faces) for count, faces in zip(given, batch.counts.tolist(), strict=True))
+    assert 0.5 < sum(count > 0 for count in given) / 48 < 0.95
+    assert all(dialogue.messages[0]["content"][0] == {"type": "image"} for dialogue in dialogues)
 
 
 def test_expressions_refer_only_where_nobody_else_could_be_meant(measurer: FaceMeasurer, grammar: PictureGrammar):
@@ -157,7 +202,10 @@ def test_labels_are_all_answers_of_all_turns_and_nothing_else(collator: Dialogue
 
 
 def _batch(collator: DialogueCollator, kind: str, rows: int = 16) -> dict[str, torch.Tensor]:
-    number = next(number for number in range(0, 4096, rows) if collator.kind_of(number) == kind)
+    """The first batch of a kind, of the longest of its dialogues."""
+    number = next(number for number in range(0, 8192, rows) if collator.kind_of(number, rows) == kind)
+    number += (ALIKE - 1) * INTERLEAVED * rows
+    assert collator.kind_of(number, rows) == kind
     return collator([{"picture": number + row} for row in range(rows)])
 
 
@@ -176,9 +224,31 @@ def test_a_batch_is_of_one_kind(collator: DialogueCollator, processor: FaceGPTPr
 
 
 def test_kinds_come_by_their_shares(collator: DialogueCollator):
-    counts = Counter(collator.kind_of(48 * number) for number in range(2000))
+    counts = Counter(collator.kind_of(48 * number, 48) for number in range(8000))
     for kind, share in SHARES.items():
-        assert counts[kind] / 2000 == pytest.approx(share, abs=0.04)
+        assert counts[kind] / 8000 == pytest.approx(share, abs=0.04)
+
+
+def test_dialogues_without_pictures_come_together_with_others_as_long(
+    collator: DialogueCollator, processor: FaceGPTProcessor
+):
+    collator.shares = {"descriptions": 1}
+    batches = [collator([{"picture": 16 * number + row} for row in range(16)]) for number in range(16)]
+    again = collator([{"picture": 16 * 9 + row} for row in range(16)])
+    assert torch.equal(again["input_ids"], batches[9]["input_ids"])
+    assert len({batch["input_ids"].numpy().tobytes() for batch in batches}) == 16
+    as_they_come = [
+        lay_out(processor, faceless_rows(collator.texts.batch(16 * number, 16, ("explicit",)), 32))
+        for number in range(16)
+    ]
+    assert padding(batches) < 0.6 * padding(as_they_come)
+
+
+def padding(batches: list[dict[str, torch.Tensor]]) -> float:
+    """Its share of the tokens."""
+    return sum(int((b["attention_mask"] == 0).sum()) for b in batches) / sum(
+        b["attention_mask"].numel() for b in batches
+    )
 
 
 def test_batches_give_every_part_of_the_model_a_gradient(

@@ -16,9 +16,13 @@
 import pytest
 import torch
 from PIL import Image
+from reconstructions import make_reconstruction
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
-from modeling_facegpt.face_parameters import parameters_to_vector
+from modeling_facegpt.dialogue import Answer, place_imagined
+from modeling_facegpt.face_editing import FRESH
+from modeling_facegpt.face_parameters import parameters_to_vector, select_faces
+from modeling_facegpt.reconstruction import Reconstruction
 
 
 @pytest.fixture
@@ -28,58 +32,79 @@ def group() -> Image.Image:
 
 @pytest.fixture
 def asked(
-    eager_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, monkeypatch: pytest.MonkeyPatch
-) -> list[list[str]]:
-    """The questions that the model is asked, look by look."""
-    looks = []
-    forward = eager_facegpt.forward
+    chatty: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[str, torch.Tensor]]:
+    """The questions that are answered in words, and the faces that they give, batch by batch."""
+    seen = []
+    generate = chatty.generate
 
     def listen(*arguments, **settings):
         prompts = processor.batch_decode(settings["input_ids"], skip_special_tokens=True)
-        looks.append([prompt.split("<FACE>")[0].strip() for prompt in prompts])
-        return forward(*arguments, **settings)
+        seen.append(([prompt.strip() for prompt in prompts], settings["given_faces"]))
+        return generate(*arguments, **settings)
 
-    monkeypatch.setattr(eager_facegpt, "forward", listen)
-    return looks
-
-
-def test_look_one_is_asked_in_the_words_and_look_two_as_ever(eager_facegpt, processor, asked, group):
-    eager_facegpt.reconstruct([group], processor, reference="the woman on the left")
-    assert asked[0] == ["Reconstruct the woman on the left."]
-    assert all(question == "Reconstruct the face in the middle." for question in asked[1])
+    monkeypatch.setattr(chatty, "generate", listen)
+    return seen
 
 
-def test_each_image_may_have_words_of_its_own(eager_facegpt, processor, asked, group):
-    eager_facegpt.reconstruct([group] * 3, processor, reference=["the largest face.", None, " the one who laughs "])
-    assert asked[0] == [
+def answer_with(monkeypatch: pytest.MonkeyPatch, *references: int) -> None:
+    """Have every question answered by faces that refer to these."""
+
+    def answer(model, processor, dialogues):
+        faces = [select_faces(d.faces, torch.zeros(len(references), dtype=torch.long)) for d in dialogues]
+        return [Answer("<FACE>" * len(references), place_imagined(face), references) for face in faces]
+
+    monkeypatch.setattr("modeling_facegpt.referring.answer_dialogues", answer)
+
+
+def vector(found: Reconstruction) -> torch.Tensor:
+    return parameters_to_vector(found.parameters)
+
+
+def test_all_faces_are_found_and_given_before_the_words_are_asked(chatty, processor, asked, group):
+    [found] = chatty.reconstruct([group], processor)
+    chatty.reconstruct([group], processor, reference="the woman on the left")
+    [([question], given)] = asked
+    assert question == "<FACE> " * len(found.probability) + "Reconstruct the woman on the left."
+    assert torch.equal(given, vector(found))
+
+
+def test_each_image_may_have_words_of_its_own(chatty, processor, asked, group):
+    references = ["the largest face.", None, " the one who laughs "]
+    found = chatty.reconstruct([group] * 3, processor, reference=references)
+    [(questions, _)] = asked
+    assert [question.split("> ")[-1] for question in questions] == [
         "Reconstruct the largest face.",
-        "Reconstruct every face, from left to right.",
         "Reconstruct the one who laughs.",
     ]
+    [everybody] = chatty.reconstruct([group], processor)
+    torch.testing.assert_close(vector(found[1]), vector(everybody))
     asked.clear()
-    eager_facegpt.reconstruct([group] * 2, processor, reference="the girl")
-    assert asked[0] == ["Reconstruct the girl."] * 2
+    chatty.reconstruct([group] * 2, processor, reference="the girl")
+    assert [question.split("> ")[-1] for question in asked[0][0]] == ["Reconstruct the girl."] * 2
 
 
-def test_named_faces_come_back_in_the_photograph(eager_facegpt, processor, group):
-    """Words that ask what no words ask find the same faces at the same places."""
-    [all_of_them] = eager_facegpt.reconstruct([group], processor)
-    [named] = eager_facegpt.reconstruct([group], processor, reference="every face, from left to right")
-    assert named.size == group.size and len(named.probability) >= 1
-    ours, theirs = (parameters_to_vector(found.parameters) for found in (named, all_of_them))
-    torch.testing.assert_close(ours, theirs)
-    torch.testing.assert_close(named.camera.principal_point, torch.tensor([[80.0, 45.0]]).expand_as(ours[:, :2]))
+def test_named_faces_are_those_that_the_answer_refers_to(chatty, processor, group, monkeypatch, face_parameters):
+    everybody = make_reconstruction(face_parameters, faces=3)
+    monkeypatch.setattr("modeling_facegpt.referring.reconstruct", lambda *_, **__: [everybody])
+    answer_with(monkeypatch, 2, 0, 2, FRESH)
+    [named] = chatty.reconstruct([group], processor, reference="both")
+    assert named.size == everybody.size
+    assert torch.equal(vector(named), vector(everybody)[[0, 2]])
+    assert torch.equal(named.probability, everybody.probability[[0, 2]])
+    assert torch.equal(named.camera.focal, everybody.camera.focal[[0, 2]])
 
 
-def test_words_that_name_no_face_give_none(facegpt, processor, group):
-    with torch.no_grad():
-        facegpt.get_input_embeddings().weight[processor.face_token_id] = 0  # never likelier than the end
-        facegpt.get_input_embeddings().weight[processor.end_token_id] = 1
-        hidden = facegpt(**processor(images=group, messages=processor.reconstruct_messages()), logits_to_keep=1)
-        sign = hidden.logits[0, -1, processor.end_token_id].sign()
-        facegpt.get_input_embeddings().weight[processor.end_token_id] = sign
-    [found] = facegpt.reconstruct([group], processor, reference="the clown")
+@pytest.mark.parametrize("references", [(), (FRESH,)])
+def test_words_that_name_no_face_give_none(chatty, processor, group, monkeypatch, references):
+    answer_with(monkeypatch, *references)
+    [found] = chatty.reconstruct([group], processor, reference="the clown", refine_steps=1)
     assert found.probability.shape == (0,) and found.parameters.identity.shape[0] == 0
+
+
+def test_a_checkpoint_that_reads_no_faces_cannot_be_told_which(eager_facegpt, processor, group):
+    with pytest.raises(ValueError, match="not trained on dialogues"):
+        eager_facegpt.reconstruct([group], processor, reference="the girl")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +117,7 @@ def test_words_that_name_no_face_give_none(facegpt, processor, group):
         ("word " * 10_000, "fewer words"),
     ],
 )
-def test_words_that_cannot_be_asked_are_refused(eager_facegpt, processor, group, reference, words):
+def test_words_that_cannot_be_asked_are_refused(chatty, processor, group, reference, words):
     given = [reference, None] if isinstance(reference, int) else reference
     with pytest.raises(ValueError, match=words):
-        eager_facegpt.reconstruct([group] * 2, processor, reference=given)
+        chatty.reconstruct([group] * 2, processor, reference=given)

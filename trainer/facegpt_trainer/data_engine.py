@@ -155,6 +155,12 @@ class DataEngine:
             glasses=drawn.glasses[faces],
         )
 
+    @torch.no_grad()
+    def imagine(self, generator: torch.Generator, close_up: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """The faces that `compose` would draw, without a picture: cameras `(N, 3)` and true parameters `(N, P)`."""
+        heads = self._sample_heads(generator, close_up, counts)
+        return heads.picture_cameras[heads.is_face], parameters_to_vector(heads.parameters)[heads.is_face]
+
     def _sample_heads(self, generator: torch.Generator, close_up: Tensor, counts: Tensor) -> _Heads:
         behind = (counts == 0) & chance(generator, SEEN_FROM_BEHIND, len(counts))
         beside = close_up & (counts == 1) & chance(generator, BYSTANDER_SHARE, len(counts))

@@ -18,6 +18,7 @@ As for `FaceCollator`, the data set of a run is the numbers 0, 1, 2 …; what th
 
 import random
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -35,13 +36,17 @@ from .shape_pictures import ShapeGrammar
 from .text_dialogues import TEXT_DIALOGUES, TextGrammar
 
 LANDMARKS = 468
-# Dialogues without pictures, by length: those of one short question, and those that go on about faces.
+# Dialogues without pictures: those of one short question, and those that go on about faces.
 SHORT = ("explicit", "speculative", "unknown word", "declined", "no face yet", "small talk")
 TEXT_KINDS = {
     "descriptions": ("explicit",),
+    "edits": ("one edit",),
+    "questions": ("question given", "describe given"),
     "requests": SHORT,
     "faces": tuple(kind for kind in TEXT_DIALOGUES if kind not in SHORT),
 }
+ALIKE = 4  # draws without pictures are cut from so many at once, by length: less padding
+INTERLEAVED = 4  # so many of these come in turns, that not all draws in a row are of one kind
 
 
 class Rows(NamedTuple):
@@ -57,7 +62,8 @@ class Rows(NamedTuple):
 class DialogueCollator:
     """Lays out batches for a model that reads and makes faces.
 
-    All rows of a batch are of one kind: they would be padded to the longest of all kinds else.
+    All rows of a draw are of one kind, and those without pictures of about one length: they would be padded to the
+    longest of all kinds else.
 
     Args:
         looks (`FaceCollator`): draws renders and cuts photographs, and asks for their faces.
@@ -78,6 +84,7 @@ class DialogueCollator:
         self.pictures = PictureGrammar(engine, measurer, engine.seed, split)
         self.texts = TextGrammar(measurer, engine.seed, split)
         self.shapes = ShapeGrammar(self.texts.shapes, engine.parameter_count, engine.side, engine.seed, split)
+        self._sorted = lru_cache(maxsize=INTERLEAVED)(self._sort)
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Model inputs for rows of `{"picture": number}`."""
@@ -85,13 +92,17 @@ class DialogueCollator:
         draws = split_draws(examples, self.looks.draw_size)
         return lay_out(self.processor, join_rows([self._draw(*draw) for draw in draws]))
 
-    def kind_of(self, number: int) -> str:
-        """Of which kind the draw of rows is that begins with number `number`."""
-        chance = random.Random(f"kind {self.looks.engine.seed} {number}")
+    def kind_of(self, number: int, rows: int) -> str:
+        """Of which kind the draw of `rows` rows is that begins with number `number`."""
+        return self._kind_of_group(_turn(number, rows)[0])
+
+    def _kind_of_group(self, group: int) -> str:
+        chance = random.Random(f"kind {self.looks.engine.seed} {group}")
         return chance.choices(list(self.shares), list(self.shares.values()))[0]
 
     def _draw(self, number: int, rows: int) -> Rows:
-        kind = self.kind_of(number)
+        group, part = _turn(number, rows)
+        kind = self._kind_of_group(group)
         if kind == "looks":
             return self._looks(number, rows)
         if kind == "pictures":
@@ -99,7 +110,17 @@ class DialogueCollator:
         if kind == "shapes":
             pictures, dialogues = self.shapes.batch(number, rows)
             return faceless_rows(dialogues, self.looks.engine.side)._replace(pictures=pictures)
-        return faceless_rows(self.texts.batch(number, rows, TEXT_KINDS[kind]), self.looks.engine.side)
+        alike = self._sorted(group, rows)[part * rows : (part + 1) * rows]
+        return faceless_rows(alike, self.looks.engine.side)
+
+    def _sort(self, group: int, rows: int) -> list[Dialogue]:
+        """The dialogues of a group of draws, from short to long."""
+        kind, number, count = self._kind_of_group(group), group * ALIKE * rows, ALIKE * rows
+        if kind == "found":
+            dialogues = self.pictures.found_batch(number, count)
+        else:
+            dialogues = self.texts.batch(number, count, TEXT_KINDS[kind])
+        return sorted(dialogues, key=_length)
 
     def _looks(self, number: int, count: int) -> Rows:
         batch = self.looks.draw(number, count)
@@ -108,6 +129,17 @@ class DialogueCollator:
             self.looks.look(bool(close), targets) for close, targets in zip(batch.close_up, faces, strict=True)
         ]
         return Rows(dialogues, batch.pictures, batch.picture_cameras, batch.face_landmarks, batch.face_images)
+
+
+def _turn(number: int, rows: int) -> tuple[int, int]:
+    """Of the draw of `rows` rows that begins with `number`: its group, and which of the group's draws it is."""
+    block, turn = divmod(number // rows, ALIKE * INTERLEAVED)
+    return block * INTERLEAVED + turn % INTERLEAVED, turn // INTERLEAVED
+
+
+def _length(dialogue: Dialogue) -> int:
+    """In characters."""
+    return sum(len(part.get("text", "")) for message in dialogue.messages for part in message["content"])
 
 
 def picture_rows(batch: PictureBatch, dialogues: list[Dialogue]) -> Rows:

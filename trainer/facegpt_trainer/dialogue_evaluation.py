@@ -14,7 +14,7 @@
 """How well a checkpoint talks about faces: references, questions, edits, general questions, and when it says `<FACE>`.
 
 Dialogues come from the grammar's held-out wordings and from seeds that training never uses; answers are decoded freely
-and greedily.
+and greedily. Pictures with faces are shown as photographs are in a chat, which looks for their faces first.
 """
 
 from collections import defaultdict
@@ -24,15 +24,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from modeling_facegpt.face_measurements import (
-    FaceMeasurer,
-)
+from modeling_facegpt.dialogue import Dialogue as ChatDialogue
+from modeling_facegpt.dialogue import answer_dialogues as model_answers
+from modeling_facegpt.dialogue import look_first, no_faces
+from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import FaceParameters, parameter_sizes, vector_to_parameters
+from modeling_facegpt.generation_facegpt import check_pictures
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
 from .attributes import ShapeSpace, default_picture_camera
 from .data_engine import DataEngine
 from .dialogues import Dialogue
+from .evaluation import RENDERED_SIDE, to_images
 from .picture_dialogues import PictureGrammar
 from .request_evaluation import HELD_OUT_SEED, MakeFaces, evaluate_requests, share
 from .shape_pictures import ShapeGrammar
@@ -113,6 +116,24 @@ def answer_dialogues(
     return answers
 
 
+@torch.no_grad()
+def chat_about(talker: Talker, messages: Sequence[list[dict[str, Any]]], pictures: Tensor) -> list[Answer]:
+    """Greedy answers to B first messages, each about one of the `pictures` `(B, 3, S, S)`, shown as a photograph."""
+    model, processor = talker.model, talker.processor
+    photographs = check_pictures(to_images(pictures))
+    asked = [
+        ChatDialogue(tuple(message), no_faces(model), photograph)
+        for message, photograph in zip(messages, photographs, strict=True)
+    ]
+    looked = look_first(model, processor, asked)
+    answers = model_answers(model, processor, looked, max_new_tokens=LONGEST_ANSWER)
+    return [Answer(answer.text, _on_cpu(answer.faces.parameters), answer.references) for answer in answers]
+
+
+def _on_cpu(faces: FaceParameters) -> FaceParameters:
+    return FaceParameters(*(group.cpu() for group in faces))
+
+
 def imagining(talker: Talker, guidance_scale: float | None = None) -> MakeFaces:
     """The checkpoint as a function from requests to faces; every call draws other noise than the one before."""
     settings: dict[str, Any] = {} if guidance_scale is None else {"guidance_scale": guidance_scale}
@@ -147,10 +168,8 @@ def evaluate_references(talker: Talker, *, pictures: int = 200) -> dict[str, flo
     grammar = _picture_grammar(talker)
     right: dict[str, list[bool]] = defaultdict(list)
     for number, count in batches(pictures):
-        batch, dialogues = grammar.batch(number, count, ("refer",))
-        cameras = default_picture_camera(count)
-        messages = [dialogue.messages[:1] for dialogue in dialogues]
-        answers = answer_dialogues(talker, messages, batch.pictures, batch.face_targets[:0], cameras)
+        batch, dialogues = grammar.batch(number, count, ("refer",), found=False)
+        answers = chat_about(talker, [dialogue.messages[:1] for dialogue in dialogues], batch.pictures)
         everybody = torch.split(batch.face_targets, batch.counts.tolist())
         for dialogue, answer, people in zip(dialogues, answers, everybody, strict=True):
             wanted = vector_to_parameters(dialogue.faces, talker.model.config.face_model_config)
@@ -187,10 +206,10 @@ def evaluate_questions(talker: Talker, *, pictures: int = 300) -> dict[str, floa
     grammar, texts = _picture_grammar(talker), TextGrammar(talker.measurer, HELD_OUT_SEED, SPLIT)
     right: dict[str, list[bool]] = defaultdict(list)
     for number, count in batches(pictures):
-        batch, dialogues = grammar.batch(number, count, ("question", "presence", "declined"))
-        _judge_words(talker, dialogues, batch.pictures, right, "renders")
+        batch, dialogues = grammar.batch(number, count, ("question", "presence", "declined"), found=False)
+        _judge_words(dialogues, chat_about(talker, _first(dialogues), batch.pictures), right, "renders")
         dialogues = texts.batch(number, count, ("question given", "unknown word", "declined", "no face yet"))
-        _judge_words(talker, dialogues, batch.pictures[:0], right, "given faces and words")
+        _judge_words(dialogues, _ask(talker, dialogues, batch.pictures[:0]), right, "given faces and words")
     figures = {f"{topic}, %": share(found) for topic, found in sorted(right.items())}
     for source in ("renders", "given faces and words"):
         together = [found for topic, part in right.items() if topic.startswith(source) for found in part]
@@ -206,23 +225,24 @@ def evaluate_general(talker: Talker, *, pictures: int = 300) -> dict[str, float]
     for number, count in batches(pictures):
         drawn, dialogues = grammar.batch(number, count)
         found: dict[str, list[bool]] = defaultdict(list)
-        _judge_words(talker, dialogues, drawn, found, "general")
+        _judge_words(dialogues, _ask(talker, dialogues, drawn), found, "general")
         right += [one for part in found.values() for one in part]
     return {"general questions answered, %": share(right)}
 
 
-def _judge_words(
-    talker: Talker,
-    dialogues: list[Dialogue],
-    pictures: Tensor,
-    right: dict[str, list[bool]],
-    source: str,
-) -> None:
-    """Ask the first question of each dialogue, and note by topic whether the answer is the true one."""
-    messages = [dialogue.messages[:1] for dialogue in dialogues]
+def _first(dialogues: list[Dialogue]) -> list[list[dict[str, Any]]]:
+    return [dialogue.messages[:1] for dialogue in dialogues]
+
+
+def _ask(talker: Talker, dialogues: list[Dialogue], pictures: Tensor) -> list[Answer]:
+    """Ask the first question of each dialogue."""
     given = [dialogue.faces[: _face_count(dialogue.messages[0])] for dialogue in dialogues]
     cameras = default_picture_camera(len(dialogues))
-    answers = answer_dialogues(talker, messages, pictures, torch.cat(given), cameras)
+    return answer_dialogues(talker, _first(dialogues), pictures, torch.cat(given), cameras)
+
+
+def _judge_words(dialogues: list[Dialogue], answers: list[Answer], right: dict[str, list[bool]], source: str) -> None:
+    """Note by topic whether the answer to the first question of each dialogue is the true one."""
     for dialogue, answer in zip(dialogues, answers, strict=True):
         true = "".join(part.get("text", "") for part in dialogue.messages[1]["content"])
         topic = _topic(dialogue) if dialogue.kind in ("question", "question given") else dialogue.kind
@@ -249,12 +269,13 @@ def evaluate_emission(
     said: dict[bool, list[bool]] = {True: [], False: []}
     for number, count in batches(dialogues):
         nothing = torch.zeros(0, 3, 1, 1)
-        drawn, about_faces = pictures.batch(number, count // 2)
+        drawn, about_faces = pictures.batch(number, count // 2, found=False)
         shape_pictures, about_shapes = shapes.batch(number, count // 8)
-        parts = [(texts.batch(number, count), nothing), (about_faces, drawn.pictures), (about_shapes, shape_pictures)]
-        for part, shown in parts:
+        about_words = texts.batch(number, count)
+        _count_faces(about_words, _ask(talker, about_words, nothing), said)
+        for part, shown in ((about_faces, drawn.pictures), (about_shapes, shape_pictures)):
             if part:
-                _count_faces(talker, part, shown, said)
+                _count_faces(part, chat_about(talker, _first(part), shown), said)
     return {
         "requests for a face": float(len(said[True])),
         "answered with a face, %": share(said[True]),
@@ -263,15 +284,7 @@ def evaluate_emission(
     }
 
 
-def _count_faces(
-    talker: Talker,
-    dialogues: list[Dialogue],
-    pictures: Tensor,
-    said: dict[bool, list[bool]],
-) -> None:
-    given = torch.cat([dialogue.faces[: _face_count(dialogue.messages[0])] for dialogue in dialogues])
-    asked = [dialogue.messages[:1] for dialogue in dialogues]
-    answers = answer_dialogues(talker, asked, pictures, given, default_picture_camera(len(dialogues)))
+def _count_faces(dialogues: list[Dialogue], answers: list[Answer], said: dict[bool, list[bool]]) -> None:
     for dialogue, answer in zip(dialogues, answers, strict=True):
         said[_face_count(dialogue.messages[1]) > 0].append(len(answer.faces.identity) > 0)
 
@@ -282,7 +295,8 @@ def batches(count: int) -> list[tuple[int, int]]:
 
 
 def _picture_grammar(talker: Talker) -> PictureGrammar:
-    engine = DataEngine(talker.measurer.face_model, talker.model.config.render_size, HELD_OUT_SEED)
+    side = RENDERED_SIDE * talker.model.config.render_size
+    engine = DataEngine(talker.measurer.face_model, side, HELD_OUT_SEED)
     return PictureGrammar(engine, talker.measurer, HELD_OUT_SEED, SPLIT)
 
 

@@ -167,10 +167,18 @@ def capital(sentence: str) -> str:
 
 
 class Script:
-    """Writes a dialogue down, turn by turn."""
+    """Writes a dialogue down, turn by turn.
 
-    def __init__(self, kind: str, picture: bool = False):
+    Args:
+        kind (`str`): of the dialogue.
+        picture (`bool`): the first question begins with one.
+        found (sequence of `FaceParameters`): the faces that a look at the picture has found; they are given, and stand
+            before the words of the first question.
+    """
+
+    def __init__(self, kind: str, picture: bool = False, found: Sequence[FaceParameters] = ()):
         self.kind = kind
+        self.found = found
         self.messages: list[dict[str, Any]] = []
         self.faces: list[Tensor] = []
         self.given: list[bool] = []
@@ -182,6 +190,9 @@ class Script:
 
     def ask(self, text: str, *given: FaceParameters) -> None:
         """A user's turn with one `<FACE>` in its text for each given face."""
+        if not self.messages:
+            text = " ".join([*[FACE_TOKEN] * len(self.found), text])
+            given = (*self.found, *given)
         content: list[dict[str, Any]] = [{"type": "text", "text": text}]
         if self.picture and not self.messages:
             content.insert(0, {"type": "image"})
@@ -207,6 +218,14 @@ class Script:
         self.typical.extend([None] * len(faces))
         last = self._add(faces, False)
         return list(range(last + 1 - len(faces), last + 1))
+
+    def show_again(self, indices: Sequence[int]) -> None:
+        """An answer of earlier faces of the dialogue as they are."""
+        self.say(FACE_TOKEN * len(indices))
+        self.references.extend(indices)
+        self.typical.extend([None] * len(indices))
+        self.faces.extend(self.faces[index] for index in indices)
+        self.given.extend([False] * len(indices))
 
     def _add(self, faces: Sequence[FaceParameters], given: bool) -> int:
         self.faces.extend(parameters_to_vector(face) for face in faces)

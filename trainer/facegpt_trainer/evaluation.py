@@ -129,7 +129,7 @@ def evaluate_renders(
     found: list[FaceParameters] = []
     wanted: list[FaceParameters] = []
     for batch in held_out_batches(engine, pictures, faces=1):
-        images = to_images(batch)
+        images = to_images(batch.pictures)
         true = vector_to_parameters(batch.face_targets, model.face_model.config)
         target = model.face_model(true).vertices[:, face]
         side = float(engine.side)
@@ -167,7 +167,7 @@ def evaluate_presence(
     """How often no face is found where there is none: in held-out drawn pictures and, with `data`, in the lowest part
     of portraits (clothes, hands, backgrounds)."""
     engine = DataEngine(model.face_model, model.config.render_size, HELD_OUT_SEED + 1)
-    drawn = [image for batch in held_out_batches(engine, pictures, faces=0) for image in to_images(batch)]
+    drawn = [image for batch in held_out_batches(engine, pictures, faces=0) for image in to_images(batch.pictures)]
     results = {"drawn pictures without a face": float(pictures)}
     results["none found, % of them"] = _share_without_face(model, processor, drawn)
     if data is not None:
@@ -286,6 +286,7 @@ def held_out_batches(engine: DataEngine, pictures: int, *, faces: int) -> Iterat
         yield engine.compose(generator, torch.zeros(count, dtype=torch.bool), torch.full((count,), faces))
 
 
-def to_images(batch: PictureBatch) -> list[Image.Image]:
-    pixels = (255 * batch.pictures).round().byte().permute(0, 2, 3, 1).numpy()
+def to_images(pictures: Tensor) -> list[Image.Image]:
+    """Pictures `(B, 3, S, S)` in [0, 1] as files hold them."""
+    pixels = (255 * pictures).round().byte().permute(0, 2, 3, 1).numpy()
     return [Image.fromarray(picture) for picture in pixels]

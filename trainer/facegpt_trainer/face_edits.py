@@ -186,6 +186,15 @@ def _light_request(source: Source) -> EditRequest:
     return EditRequest(source.word(wordings.LIGHT_EDIT, side=named, place=place), Edit("light", side))
 
 
+def one_edit_dialogue(source: Source) -> Script:
+    """A given face and one edit of it."""
+    script = Script("one edit")
+    face, request = lively_portrait(source), edit_request(source)
+    script.ask(f"{FACE_TOKEN} {request.text}", face)
+    _show_edit(source, script, _State(0, face, None, None), request.edit)
+    return script
+
+
 def edit_dialogue(source: Source) -> Script:
     """A face, given or made from words, and one to four edits of it."""
     script = Script("edit")

@@ -68,8 +68,8 @@ class _Plan(NamedTuple):
 def explicit_request(source: Source) -> Request:
     """Such as `An old man with a broad nose, laughing.`"""
     plan = _plan(source)
-    turned = source.choose(tuple(TURNS)) if source.chance(0.08) else None
-    light = source.choose(tuple(LIGHT_PHRASES)) if source.chance(0.06) else None
+    turned = source.choose(tuple(TURNS)) if source.chance(0.15) else None
+    light = source.choose(tuple(LIGHT_PHRASES)) if source.chance(0.13) else None
     phrase = _phrase(source, plan)
     phrase += f", {TURN_PHRASES[turned]}" if turned else ""
     phrase += f", {LIGHT_PHRASES[light]}" if light else ""

@@ -37,7 +37,7 @@ class Seen(NamedTuple):
     across: float  # of the midpoint between the eyes, from the left of the picture, in picture sides
     size: float  # apparent; only ratios mean something
     hidden: dict[str, bool]  # parts of which it is clear
-    glasses: bool
+    glasses: bool | None  # None: not known
 
 
 class Reference(NamedTuple):

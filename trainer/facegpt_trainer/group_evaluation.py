@@ -49,7 +49,7 @@ def evaluate_groups(
     wrong = said = 0
     for faces in FACES:
         for batch in held_out_batches(engine, pictures, faces=faces):
-            images = to_images(batch)
+            images = to_images(batch.pictures)
             true = _true_boxes(model.face_model, batch.face_targets, engine.side).unflatten(0, (len(images), faces))
             for boxes, reconstruction in zip(true, model.reconstruct(images, processor), strict=True):
                 points = landmarks_in_photo(model.face_model, reconstruction.parameters, reconstruction.camera)

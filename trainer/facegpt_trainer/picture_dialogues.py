@@ -15,6 +15,9 @@
 
 The data engine draws first, and what is said is measured on what it drew: who stands where, what each face shows,
 what is drawn over it.
+
+Most dialogues begin as chats on a photograph do: a look has found the faces, and they are given with the first words.
+What those say of faces can be learned without drawing them, from the faces alone.
 """
 
 import random
@@ -23,7 +26,7 @@ from typing import NamedTuple
 import torch
 
 from modeling_facegpt.face_measurements import FaceMeasurer
-from modeling_facegpt.face_parameters import select_faces, vector_to_parameters
+from modeling_facegpt.face_parameters import FaceParameters, select_faces, vector_to_parameters
 from modeling_facegpt.processing_facegpt import RECONSTRUCT_ALL, RECONSTRUCT_NAMED, RECONSTRUCT_ONE
 
 from . import wordings
@@ -48,19 +51,22 @@ NAMED_EDITS = {
     "turn to the right": Edit("yaw", amount=-1.0),
 }
 PARTS = {"mouth": slice(48, 68), "nose": slice(27, 36), "eyes": slice(36, 48)}
+FAINTEST = 0.5  # expressions are found fainter than they are: by as much as this
 HIDDEN, VISIBLE = 0.25, 0.85  # share of a part's landmarks that is seen: below, hidden; above, visible
 
 
 class _Kind(NamedTuple):
-    """How often a kind of dialogue comes, and which pictures it wants: share of close-ups, and numbers of faces."""
+    """How often a kind of dialogue comes, and which pictures it wants: share of close-ups, and numbers of faces; and
+    how often the faces are given."""
 
     share: float
     close_up: float
     counts: tuple[int, ...]
+    found: float = 0.75
 
 
 PICTURE_KINDS = {
-    "reconstruct": _Kind(0.38, 0.6, (0, 1, 1, 1, 1, 1, 2, 3)),
+    "reconstruct": _Kind(0.38, 0.6, (0, 1, 1, 1, 1, 1, 2, 3), 0.3),
     "refer": _Kind(0.16, 0.0, (2, 2, 3, 3, 4, 5)),
     "question": _Kind(0.2, 0.8, (1,)),
     "describe": _Kind(0.06, 0.9, (1,)),
@@ -68,6 +74,8 @@ PICTURE_KINDS = {
     "presence": _Kind(0.06, 0.5, (0, 0, 1, 2, 3)),
     "declined": _Kind(0.04, 0.7, (1,)),
 }
+
+FOUND_KINDS = ("reconstruct", "refer", "question", "describe", "edit", "presence")
 
 
 class PictureGrammar:
@@ -88,7 +96,7 @@ class PictureGrammar:
 
     @torch.no_grad()
     def batch(
-        self, number: int, pictures: int, kinds: tuple[str, ...] | None = None
+        self, number: int, pictures: int, kinds: tuple[str, ...] | None = None, *, found: bool = True
     ) -> tuple[PictureBatch, list[Dialogue]]:
         """The `number`-th batch of the stream: a pure function of seed, split, number and what is asked for.
 
@@ -96,43 +104,77 @@ class PictureGrammar:
             number (`int`): of the batch.
             pictures (`int`): how many, each with one dialogue.
             kinds (`tuple`, *optional*): keys of `PICTURE_KINDS`; default all, by their shares.
+            found (`bool`): in most dialogues, the faces are given.
         """
-        seed = random.Random(f"pictures {self.seed} {SPLITS.index(self.split)} {number}").getrandbits(62)
-        source = Source(self.shapes, seed, self.split, portraits=1)
+        plan = self._plan(f"pictures {self.seed} {SPLITS.index(self.split)} {number}", pictures, kinds)
+        batch = self.engine.compose(plan.source.generator, plan.close_up, plan.counts)
+        seen = self._look(batch.picture_cameras, batch.face_targets)
+        hidden = [_hidden_parts(parts) for parts in batch.landmarks_seen]
+        for row, (parts, glasses) in enumerate(zip(hidden, batch.glasses.tolist(), strict=True)):
+            seen[row] = seen[row]._replace(hidden=parts, glasses=bool(glasses))
+        return batch, self._write(plan, seen, picture=True, found=found)
+
+    @torch.no_grad()
+    def found_batch(self, number: int, dialogues: int, kinds: tuple[str, ...] | None = None) -> list[Dialogue]:
+        """As `batch`, of faces that were found in pictures which are not drawn."""
+        plan = self._plan(f"found {self.seed} {SPLITS.index(self.split)} {number}", dialogues, kinds or FOUND_KINDS)
+        imagined = self.engine.imagine(plan.source.generator, plan.close_up, plan.counts)
+        return self._write(plan, self._look(*imagined), picture=False, found=True)
+
+    def _plan(self, seed: str, pictures: int, kinds: tuple[str, ...] | None) -> "_Plan":
+        source = Source(self.shapes, random.Random(seed).getrandbits(62), self.split, portraits=1)
         names = kinds or tuple(PICTURE_KINDS)
         chosen = source.random.choices(names, [PICTURE_KINDS[name].share for name in names], k=pictures)
         close_up = torch.tensor([source.chance(PICTURE_KINDS[name].close_up) for name in chosen])
         counts = torch.tensor([source.choose(PICTURE_KINDS[name].counts) for name in chosen])
         # A close-up is of one face; a reconstruction of one may also find none.
-        counts = torch.where(close_up, counts.clamp(max=1), counts)
-        batch = self.engine.compose(source.generator, close_up, counts)
-        people = self._look(batch)
-        dialogues = [
-            _write(source, name, bool(close), seen).finish(self.engine.parameter_count)
-            for name, close, seen in zip(chosen, close_up, people, strict=True)
-        ]
-        return batch, dialogues
+        return _Plan(source, chosen, close_up, torch.where(close_up, counts.clamp(max=1), counts))
 
-    def _look(self, batch: PictureBatch) -> list[list[Seen]]:
-        """What is true of the faces of each picture, from left to right."""
-        faces = vector_to_parameters(batch.face_targets, self.measurer.face_model.config)
-        focal = batch.picture_cameras[:, 0] * faces.log_focal[:, 0].exp()
+    def _write(self, plan: "_Plan", seen: list[Seen], *, picture: bool, found: bool) -> list[Dialogue]:
+        """A dialogue about each picture, or about the faces that were found in it."""
+        dialogues = []
+        starts = (plan.counts.cumsum(0) - plan.counts).tolist()
+        for name, close, start, count in zip(plan.kinds, plan.close_up, starts, plan.counts.tolist(), strict=True):
+            people = seen[start : start + count]
+            known = found and (not picture or plan.source.chance(PICTURE_KINDS[name].found))
+            given = [_as_found(plan.source, one.face) for one in people] if known else []
+            script = Script(name, picture, given)
+            _write(plan.source, script, bool(close), people)
+            dialogues.append(script.finish(self.engine.parameter_count))
+        return dialogues
+
+    def _look(self, cameras: torch.Tensor, vectors: torch.Tensor) -> list[Seen]:
+        """What is true of faces `(N, P)` before cameras `(N, 3)`."""
+        faces = vector_to_parameters(vectors, self.measurer.face_model.config)
+        focal = cameras[:, 0] * faces.log_focal[:, 0].exp()
         depth = faces.translation[:, 2]
-        across = (batch.picture_cameras[:, 1] + focal * faces.translation[:, 0] / depth).tolist()
+        across = (cameras[:, 1] + focal * faces.translation[:, 0] / depth).tolist()
         sizes = (focal / depth).tolist()
-        seen = [
+        return [
             Seen(
                 face=select_faces(faces, slice(row, row + 1)),
                 truth=truth,
                 across=across[row],
                 size=sizes[row],
-                hidden=_hidden_parts(batch.landmarks_seen[row]),
-                glasses=bool(batch.glasses[row]),
+                hidden=dict.fromkeys(PARTS, False),
+                glasses=None,
             )
             for row, truth in enumerate(tell_truths(self.measurer, faces))
         ]
-        starts = (batch.counts.cumsum(0) - batch.counts).tolist()
-        return [seen[start : start + count] for start, count in zip(starts, batch.counts.tolist(), strict=True)]
+
+
+class _Plan(NamedTuple):
+    """What is to be said and drawn."""
+
+    source: Source
+    kinds: list[str]
+    close_up: torch.Tensor  # (B,) bool
+    counts: torch.Tensor  # (B,) faces
+
+
+def _as_found(source: Source, face: FaceParameters) -> FaceParameters:
+    """A face as a look gives it."""
+    return face._replace(expression=face.expression * source.random.uniform(FAINTEST, 1.0))
 
 
 def _hidden_parts(landmarks_seen: torch.Tensor) -> dict[str, bool]:
@@ -141,9 +183,8 @@ def _hidden_parts(landmarks_seen: torch.Tensor) -> dict[str, bool]:
     return {name: share < HIDDEN for name, share in shares.items() if not HIDDEN <= share <= VISIBLE}
 
 
-def _write(source: Source, kind: str, close_up: bool, people: list[Seen]) -> Script:
-    script = Script(kind, picture=True)
-    match kind:
+def _write(source: Source, script: Script, close_up: bool, people: list[Seen]) -> None:
+    match script.kind:
         case "reconstruct":
             _reconstruct(source, script, close_up, people)
         case "refer":
@@ -164,7 +205,6 @@ def _write(source: Source, kind: str, close_up: bool, people: list[Seen]) -> Scr
             who = source.chance(0.6)
             script.ask(source.word(wordings.WHO if who else wordings.JUDGE, object="them"))
             script.say(NO_NAMES if who else NO_JUDGEMENT)
-    return script
 
 
 def _reconstruct(source: Source, script: Script, close_up: bool, people: list[Seen]) -> list[int]:
@@ -173,7 +213,11 @@ def _reconstruct(source: Source, script: Script, close_up: bool, people: list[Se
         (RECONSTRUCT_ONE, wordings.RECONSTRUCT_ONE) if close_up else (RECONSTRUCT_ALL, wordings.RECONSTRUCT_ALL)
     )
     script.ask(exact if source.chance(0.6) else source.word(others))
-    return script.show_all([seen.face for seen in people])
+    if not script.found:
+        return script.show_all([seen.face for seen in people])
+    indices = list(range(len(people)))
+    script.show_again(indices)
+    return indices
 
 
 def _refer(source: Source, script: Script, people: list[Seen]) -> None:
@@ -182,7 +226,9 @@ def _refer(source: Source, script: Script, people: list[Seen]) -> None:
     reference = reference or source.choose(references_to(people))
     question = source.word(wordings.REFER, who=reference.words)
     script.ask(question)
-    if reference.rows or question == RECONSTRUCT_NAMED.format(reference.words):
+    if script.found and reference.rows:
+        script.show_again(reference.rows)
+    elif reference.rows or not script.found and question == RECONSTRUCT_NAMED.format(reference.words):
         # `reconstruct` asks in these words, and reads faces alone: no face is an empty answer.
         script.show_all([people[row].face for row in reference.rows])
     else:
@@ -191,12 +237,13 @@ def _refer(source: Source, script: Script, people: list[Seen]) -> None:
 
 def picture_question(source: Source, seen: Seen) -> tuple[str, str]:
     """A question on the one face of a picture, and the answer."""
-    if seen.hidden and source.chance(0.25):
+    drawn = seen.glasses is not None
+    if drawn and seen.hidden and source.chance(0.25):
         part, hidden = source.choose([(part, hides) for part, hides in seen.hidden.items()])
         verb = "are" if part == "eyes" else "is"
         asked = source.word(wordings.ASK_HIDDEN, part=part, verb=verb)
         return asked, f"The {part} {verb} hidden." if hidden else f"The {part} {verb} visible."
-    if source.chance(0.1):
+    if drawn and source.chance(0.1):
         answer = "Yes, there are glasses." if seen.glasses else "No, there are no glasses."
         return source.word(wordings.ASK_GLASSES), answer
     for _ in range(20):
@@ -212,8 +259,8 @@ def _about_hidden(question: str, seen: Seen) -> bool:
 
 
 def _edit(source: Source, script: Script, close_up: bool, people: list[Seen]) -> None:
-    """Reconstruct, then edit: the one face, or one that words name."""
-    indices = _reconstruct(source, script, close_up, people)
+    """Reconstruct, where no faces are given, then edit: the one face, or one that words name."""
+    indices = list(range(len(people))) if script.found else _reconstruct(source, script, close_up, people)
     request = edit_request(source)
     if len(people) == 1:
         script.ask(request.text)
@@ -224,7 +271,8 @@ def _edit(source: Source, script: Script, close_up: bool, people: list[Seen]) ->
         request = request._replace(edit=NAMED_EDITS[verb])
         script.ask(source.word(wordings.EDIT_ONE, who=reference.words, verb=verb))
         row = reference.rows[0]
-    continue_edits(source, script, indices[row], people[row].face, request)
+    face = script.found[row] if script.found else people[row].face
+    continue_edits(source, script, indices[row], face, request)
 
 
 def _presence(source: Source, script: Script, people: list[Seen]) -> None:

@@ -18,13 +18,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from modeling_facegpt.chat_session import ChatSession
 from modeling_facegpt.face_parameters import select_faces
 from modeling_facegpt.photograph import read_photograph
-from modeling_facegpt.reconstruction import face_boxes, landmarks_in_photo
 
 from . import wordings
-from .attributes import default_picture_camera
-from .dialogue_evaluation import Talker, answer_dialogues
+from .dialogue_evaluation import Talker
 from .request_evaluation import share
 
 NEUTRAL, SMILING = "_03.jpg", "_08.jpg"  # ends of the file names of the Face Research Lab London Set
@@ -63,19 +62,12 @@ def evaluate_smiles(talker: Talker, folder: Path) -> dict[str, float]:
 
 
 def _look(talker: Talker, path: Path) -> tuple[str, float]:
-    """What is said about the expression of the likeliest face, and by how much its mouth's corners are raised."""
+    """What a chat says of the expression, and by how much the mouth's corners of the likeliest face are raised."""
     model, processor = talker.model, talker.processor
-    image = read_photograph(path).image
-    found = model.reconstruct([image], processor)[0]
-    if not len(found.probability):
+    photograph = read_photograph(path)
+    session = ChatSession(model, processor, photograph=photograph.image, focal=photograph.focal)
+    if session.faces is None:
         return "", 0.0
-    best = found.probability.argmax()
-    box = face_boxes(landmarks_in_photo(model.face_model, found.parameters, found.camera))[best]
-    face = select_faces(found.parameters, best[None])
-    picture = processor.frame_face(image, box).picture[None]
-    content = [{"type": "image"}, {"type": "text", "text": wordings.ASK_EXPRESSION.training[0]}]
-    nothing = torch.cat(tuple(face), dim=-1)[:0]
-    messages = [[{"role": "user", "content": content}]]
-    answer = answer_dialogues(talker, messages, picture, nothing, default_picture_camera())[0]
+    face = select_faces(session.faces.parameters, session.faces.probability.argmax()[None])
     shown = talker.measurer.measure_activations(face.identity, face.expression)
-    return answer.text, float(shown.corner_raise)
+    return session.say(wordings.ASK_EXPRESSION.training[0]).text, float(shown.corner_raise)

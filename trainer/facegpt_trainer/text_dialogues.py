@@ -20,7 +20,7 @@ from modeling_facegpt.face_parameters import parameter_sizes
 
 from .attributes import ShapeSpace
 from .dialogues import SPLITS, Dialogue, Source, check_split
-from .face_edits import edit_before_face_dialogue, edit_dialogue
+from .face_edits import edit_before_face_dialogue, edit_dialogue, one_edit_dialogue
 from .face_prompts import explicit_dialogue, speculative_dialogue
 from .face_questions import (
     compare_dialogue,
@@ -35,6 +35,7 @@ TEXT_DIALOGUES = {
     "explicit": explicit_dialogue,
     "speculative": speculative_dialogue,
     "edit": edit_dialogue,
+    "one edit": one_edit_dialogue,
     "describe given": describe_given_dialogue,
     "question given": question_given_dialogue,
     "compare": compare_dialogue,
@@ -46,7 +47,8 @@ TEXT_DIALOGUES = {
 TEXT_SHARES = {
     "explicit": 0.3,
     "speculative": 0.17,
-    "edit": 0.23,
+    "edit": 0.18,
+    "one edit": 0.05,
     "describe given": 0.05,
     "question given": 0.07,
     "compare": 0.04,

@@ -60,7 +60,17 @@ LOSS_WEIGHTS = {
 }
 
 
-DIALOGUE_KINDS = ("looks", "pictures", "shapes", "descriptions", "requests", "faces")
+DIALOGUE_KINDS = (
+    "looks",
+    "pictures",
+    "found",
+    "shapes",
+    "descriptions",
+    "edits",
+    "questions",
+    "requests",
+    "faces",
+)
 
 
 @dataclass
@@ -137,8 +147,9 @@ class FaceGPTTrainingConfig(SFTConfig):
         default_factory=dict,
         metadata={
             "help": "Shares of the batches: `looks` (pictures and photographs whose faces are asked for), and "
-            "dialogues: `pictures`, `shapes` (no faces), `descriptions` (of faces to make), `requests` (all that is "
-            "short, descriptions too), `faces` (given and edited). "
+            "dialogues: `pictures`, `found` (on the faces of a picture, without the picture), `shapes` (no faces), "
+            "`descriptions` (of faces to make), `edits` (one each), `questions` (on given faces), `requests` (all "
+            "that is short, descriptions too), `faces` (given and edited). "
             "Empty: looks alone."
         },
     )
