@@ -55,7 +55,7 @@ def test_a_scripted_dialogue(run, face_model):
     assert result.exit_code == 0, result.output
     assert "tiny was not trained on dialogue" in result.stderr
     lines = result.stdout.splitlines()
-    assert lines[:3] == ["(face 1)", "  -> chat/turn-01.glb", "  -> chat/show-01.png"]
+    assert lines[:4] == ["looking at photo.png", "(face 1)", "  -> chat/turn-01.glb", "  -> chat/show-01.png"]
     assert "undone; 1 face" in lines and any("/photo PATH" in line for line in lines)
     assert "never read" not in result.output and "Traceback" not in result.output
     written = sorted(path.name for path in Path("chat").iterdir())
@@ -66,6 +66,18 @@ def test_a_scripted_dialogue(run, face_model):
     assert all(torch.equal(one, other) for one, other in zip(first.parameters, before.parameters, strict=True))
     assert not all(torch.equal(one, other) for one, other in zip(first.parameters, changed.parameters, strict=True))
     assert Image.open("chat/show-01.png").height > 256
+
+
+def test_faces_of_the_photograph_are_there_before_anything_is_said(run, monkeypatch, chatty, processor):
+    checkpoint = checkpoints.Checkpoint("tiny", chatty, processor)
+    monkeypatch.setattr(checkpoints, "load_checkpoint", lambda name, device: checkpoint)
+    [found] = chatty.reconstruct([Image.open("photo.png")], processor)
+    count = len(found.probability)
+    result = run("photo.png", "-m", "/save all")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0] == f"looking at photo.png: {count} face{'s' if count > 1 else ''}"
+    saved = read_result("chat/all.glb", chatty.face_model)
+    assert torch.equal(saved.parameters.identity, found.parameters.identity)
 
 
 def test_messages_are_said_without_a_terminal(run):

@@ -88,12 +88,6 @@ def test_parts_must_show_a_face_surely(eager_facegpt, processor, second_looks):
     assert len(rounds) == 2 and not len(found.probability)
 
 
-def test_words_that_name_a_face_are_not_asked_of_parts(eager_facegpt, processor, second_looks):
-    rounds = second_looks(1.0)
-    [found] = eager_facegpt.reconstruct([GROUP], processor, reference="the girl")
-    assert len(rounds) == 1 and not len(found.probability)
-
-
 def test_other_photographs_are_looked_at_twice_only(eager_facegpt, processor, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(generation_facegpt, "look_at_parts", lambda *_: pytest.fail("a face was found already"))
     [found] = eager_facegpt.reconstruct([GROUP], processor)

@@ -36,10 +36,17 @@ from .face_parameters import (
     select_faces,
     vector_to_parameters,
 )
-from .generation_facegpt import Picture, look_closer, photo_camera
+from .generation_facegpt import Picture, look_closer, photo_camera, reconstruct
 from .processing_facegpt import FACE_TOKEN, FaceGPTProcessor
 from .prompt_checks import check_length, check_words
-from .reconstruction import Reconstruction, distinct_faces, face_boxes, landmarks_in_photo, poses_agree
+from .reconstruction import (
+    Reconstruction,
+    distinct_faces,
+    face_boxes,
+    landmarks_in_photo,
+    poses_agree,
+    select_reconstruction,
+)
 
 NEW_TOKENS = 96
 IMAGINED_SIDE = 512  # pixels of the picture in which a face from words is placed
@@ -88,6 +95,33 @@ def assistant_message(text: str) -> Message:
 def count_faces(messages: Sequence[Message]) -> int:
     """How many `<FACE>` the messages hold."""
     return sum(part["text"].count(FACE_TOKEN) for message in messages for part in message["content"] if "text" in part)
+
+
+def give_faces(dialogue: Dialogue, faces: FaceParameters) -> Dialogue:
+    """The dialogue with N more faces, which stand before the words of its first message."""
+    first, *later = dialogue.messages
+    *before, words = first["content"]
+    text = " ".join([*[FACE_TOKEN] * faces.identity.shape[0], words["text"]])
+    message = {**first, "content": [*before, {**words, "text": text}]}
+    return dialogue._replace(messages=(message, *later), faces=concatenate_faces([faces, dialogue.faces]))
+
+
+def look_first(model: Any, processor: FaceGPTProcessor, dialogues: Sequence[Dialogue]) -> list[Dialogue]:
+    """Dialogues that begin with a photograph, the faces that a look finds in it given before the first words; others
+    as they are, and all of them where the model reads no faces.
+
+    A single prefill of a whole photograph sees little of a face; from what `reconstruct` has found, questions are
+    answered and faces referred to.
+    """
+    rows = [row for row, dialogue in enumerate(dialogues) if dialogue.photograph is not None]
+    pictures = [cast(Picture, dialogues[row].photograph) for row in rows]
+    looked = list(dialogues)
+    if not pictures or model.face_encoder is None:
+        return looked
+    images, focals = [picture.image for picture in pictures], [picture.focal for picture in pictures]
+    for row, found in zip(rows, reconstruct(model, processor, images, focals=focals), strict=True):
+        looked[row] = give_faces(dialogues[row], found.parameters)
+    return looked
 
 
 @torch.no_grad()
@@ -263,7 +297,7 @@ def _look_again(
     fresh = [face for face, reference in enumerate(references) if reference == FRESH]
     kept = torch.ones_like(faces.probability, dtype=torch.bool)
     if not fresh:
-        return faces, kept
+        return faces._replace(standard_deviation=None), kept
     index = torch.tensor(fresh, dtype=torch.long, device=kept.device)
     [looks] = look_closer(model, processor, [photograph], [select_faces(faces.parameters, index)])
     parameters = parameters_to_vector(faces.parameters).clone()
@@ -305,15 +339,8 @@ def _keep(answer: Answer, kept: Tensor) -> Answer:
     pieces = answer.text.split(FACE_TOKEN)
     shown = [FACE_TOKEN if keep else "" for keep in kept.tolist()]
     text = pieces[0] + "".join(token + piece for token, piece in zip(shown, pieces[1:], strict=True))
-    faces = answer.faces
-    unsure = faces.standard_deviation
     return Answer(
         text=text.strip(),
-        faces=faces._replace(
-            camera=Camera(*(group[kept] for group in faces.camera)),
-            parameters=select_faces(faces.parameters, kept),
-            standard_deviation=None if unsure is None else select_faces(unsure, kept),
-            probability=faces.probability[kept],
-        ),
+        faces=select_reconstruction(answer.faces, kept.nonzero()[:, 0]),
         references=tuple(reference for reference, keep in zip(answer.references, kept.tolist(), strict=True) if keep),
     )

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Reconstruction of faces in photographs, all of them or those that words name, by prefills alone: nothing is sampled.
+"""Reconstruction of all faces in photographs by prefills alone: nothing is sampled.
 
 Look one, at the whole photograph: the answer is laid out as slots, `<FACE>` after `<FACE>`. Slots are filled, from
 left to right, while `<FACE>` is likelier than the end of the list; the state that predicts a slot gives a first face.
@@ -34,8 +34,15 @@ from .face_head import parameter_standard_deviation
 from .face_parameters import FaceParameters, concatenate_faces, select_faces, vector_to_parameters
 from .picture_frame import PictureFrame, frame_square
 from .processing_facegpt import FaceGPTProcessor
-from .prompt_checks import check_length, check_words
-from .reconstruction import Reconstruction, distinct_faces, face_boxes, landmarks_in_photo, poses_agree
+from .prompt_checks import check_length
+from .reconstruction import (
+    Reconstruction,
+    distinct_faces,
+    face_boxes,
+    landmarks_in_photo,
+    poses_agree,
+    select_reconstruction,
+)
 from .refinement import refine
 
 PART, PARTS = 0.6, 3  # of the longer side that a part shows, and how many there are along it
@@ -65,34 +72,29 @@ def reconstruct(
     images: Sequence[Image.Image],
     *,
     focals: Sequence[float | None] | None = None,
-    reference: str | Sequence[str | None] | None = None,
     refine_steps: int = 0,
     batch_size: int = 8,
 ) -> list[Reconstruction]:
-    """All faces of each photograph, or those that words name.
+    """All faces of each photograph.
 
     Args:
         model (`FaceGPTForConditionalGeneration`): in evaluation mode.
         processor (`FaceGPTProcessor` or `None`): `None` loads the one saved beside the model.
         images (sequence of `PIL.Image.Image`): RGB, upright.
         focals (sequence of `float` or `None`, *optional*): focal lengths in pixels; default 1.2 times the longer side.
-        reference (`str`, or a sequence of `str` or `None`, *optional*): words that name faces, such as "the woman on
-            the left"; for all images, or for each of them. Faces that they do not name are left out.
         refine_steps (`int`): of fitting each face to its pixels afterwards, see `refine`.
         batch_size (`int`): pictures looked at together.
 
     Raises:
-        ValueError: if there are not as many focal lengths or references as images, an image is not RGB, or a
-            reference has no words or spells a control token.
+        ValueError: if there are not as many focal lengths as images, or an image is not RGB.
     """
     if processor is None:
         processor = FaceGPTProcessor.from_pretrained(model.name_or_path)
     pictures = check_pictures(images, focals)
-    references = _check_references(reference, len(pictures), processor)
-    first = locate(model, processor, pictures, references, batch_size)
+    first = locate(model, processor, pictures, batch_size)
     second = look_closer(model, processor, pictures, [look.parameters for look in first], batch_size)
-    for number, (words, seen, looks) in enumerate(zip(references, first, second, strict=True)):
-        if words is None and len(seen.probability) and not sum(len(look.probability) for look in looks):
+    for number, (seen, looks) in enumerate(zip(first, second, strict=True)):
+        if len(seen.probability) and not sum(len(look.probability) for look in looks):
             second[number] = look_at_parts(model, processor, pictures[number], batch_size)
     found = [_gather(picture, looks, model) for picture, looks in zip(pictures, second, strict=True)]
     return refine(model, processor, images, found, steps=refine_steps, batch_size=batch_size)
@@ -113,12 +115,11 @@ def locate(
     model: Any,
     processor: FaceGPTProcessor,
     pictures: Sequence[Picture],
-    references: Sequence[str | None],
     batch_size: int = 8,
 ) -> list[Look]:
-    """Look one: the faces of each whole photograph, or those that its reference names."""
+    """Look one: the faces of each whole photograph."""
     frames = [processor.frame_photograph(picture.image, picture.focal) for picture in pictures]
-    messages = [processor.reconstruct_messages(reference=reference) for reference in references]
+    messages = [processor.reconstruct_messages()] * len(frames)
     return look_at(model, processor, frames, messages, model.config.max_faces, batch_size)
 
 
@@ -235,16 +236,6 @@ def photo_camera(picture: Picture, like: Tensor) -> Camera:
     return Camera(torch.full((faces,), float(picture.focal), device=like.device), centre.expand(faces, 2))
 
 
-def _check_references(
-    reference: str | Sequence[str | None] | None, images: int, processor: FaceGPTProcessor
-) -> list[str | None]:
-    """One reference or `None` for each image."""
-    given = [reference] * images if reference is None or isinstance(reference, str) else list(reference)
-    if len(given) != images:
-        raise ValueError(f"got {len(given)} references for {images} images; give one for all, or one per image")
-    return [None if words is None else check_words(words, processor.tokenizer) for words in given]
-
-
 def _gather(picture: Picture, looks: list[Look], model: Any) -> Reconstruction:
     """The faces of one photograph, from left to right. A second look may move two onto the same face: one stays."""
     if not looks:
@@ -262,11 +253,5 @@ def _gather(picture: Picture, looks: list[Look], model: Any) -> Reconstruction:
         boxes = face_boxes(landmarks_in_photo(model.face_model, parameters, camera))
         kept = distinct_faces(boxes, probability, alike=poses_agree(parameters, deviation))
     order = (parameters.translation[:, 0] / parameters.translation[:, 2].clamp(min=1e-6)).argsort()
-    order = order[kept[order]]
-    return Reconstruction(
-        size=picture.image.size,
-        camera=photo_camera(picture, probability[order]),
-        parameters=select_faces(parameters, order),
-        standard_deviation=select_faces(deviation, order),
-        probability=probability[order],
-    )
+    faces = Reconstruction(picture.image.size, camera, parameters, deviation, probability)
+    return select_reconstruction(faces, order[kept[order]])

@@ -27,6 +27,7 @@ from .face_parameters import FaceParameters
 from .flow_head import FLOW_STEPS, GUIDANCE_SCALE, FaceSampling
 from .generation_facegpt import reconstruct
 from .reconstruction import Reconstruction
+from .referring import reconstruct_named
 
 
 class FaceGPTGenerationMixin(GenerationMixin):
@@ -117,7 +118,7 @@ class FaceGPTGenerationMixin(GenerationMixin):
         batch_size: int = 8,
     ) -> list[Reconstruction]:
         """All faces of each photograph, or those that words name, from left to right; see
-        `generation_facegpt.reconstruct`.
+        `generation_facegpt.reconstruct` and `referring.reconstruct_named`.
 
         Args:
             images (sequence of `PIL.Image.Image`): RGB, upright.
@@ -128,15 +129,10 @@ class FaceGPTGenerationMixin(GenerationMixin):
             refine_steps (`int`): of fitting each face to its pixels afterwards, see `refinement.refine`.
             batch_size (`int`): pictures looked at together.
         """
-        return reconstruct(
-            self,
-            processor,
-            images,
-            focals=focals,
-            reference=reference,
-            refine_steps=refine_steps,
-            batch_size=batch_size,
-        )
+        settings = {"focals": focals, "refine_steps": refine_steps, "batch_size": batch_size}
+        if reference is None:
+            return reconstruct(self, processor, images, **settings)
+        return reconstruct_named(self, processor, images, reference, **settings)
 
     def imagine(
         self,

@@ -31,7 +31,7 @@ from torch.utils.data import Dataset
 from transformers import Pipeline
 from transformers.image_utils import load_image
 
-from .dialogue import Answer, Dialogue, answer_dialogues, no_faces, user_message
+from .dialogue import Answer, Dialogue, answer_dialogues, look_first, no_faces, user_message
 from .generation_facegpt import check_pictures
 from .processing_facegpt import RECONSTRUCT_ALL, FaceGPTProcessor
 from .reconstruction import Reconstruction
@@ -92,8 +92,9 @@ class FaceChatPipeline(Pipeline):
     def _forward(self, input_tensors: dict[str, Any], **forward_parameters: Any) -> dict[str, Any]:
         questions = input_tensors["question"]
         alone = isinstance(questions, Dialogue)
-        asked = [questions] if alone else questions
-        answers = answer_dialogues(self.model, cast(FaceGPTProcessor, self.processor), asked, **forward_parameters)
+        processor = cast(FaceGPTProcessor, self.processor)
+        asked = look_first(self.model, processor, [questions] if alone else questions)
+        answers = answer_dialogues(self.model, processor, asked, **forward_parameters)
         return {"answer": answers[0] if alone else answers}
 
     def postprocess(self, model_outputs: dict[str, Any], **postprocess_parameters: Any) -> dict[str, Any]:

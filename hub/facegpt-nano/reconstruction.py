@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .camera import Camera, place_in_camera, project
-from .face_parameters import FaceParameters
+from .face_parameters import FaceParameters, select_faces
 from .morphable_model import MorphableModel
 
 # Mean square difference of two poses over their variance. Looks at crops of one face that are a quarter of its size
@@ -36,6 +36,19 @@ class Reconstruction(NamedTuple):
     parameters: FaceParameters  # N faces, posed in the camera of the photograph
     standard_deviation: FaceParameters | None  # of each number, in its own unit; None of faces from words
     probability: Tensor  # (N,) that there is a face, against the end of the list
+
+
+def select_reconstruction(faces: Reconstruction, index: Tensor) -> Reconstruction:
+    """The faces at `index` `(K,)`, in its order."""
+    index = index.to(faces.probability.device)
+    unsure = faces.standard_deviation
+    return Reconstruction(
+        size=faces.size,
+        camera=Camera(*(group[index] for group in faces.camera)),
+        parameters=select_faces(faces.parameters, index),
+        standard_deviation=None if unsure is None else select_faces(unsure, index),
+        probability=faces.probability[index],
+    )
 
 
 def true_camera(parameters: FaceParameters, camera: Camera) -> Camera:

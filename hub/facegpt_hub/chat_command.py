@@ -98,6 +98,8 @@ def chat(
     terminal = ChatTerminal(checkpoint, session, output, photograph)
     if checkpoint.model.config.dialogue_hidden_size is None:
         typer.echo(f"facegpt: {UNTRAINED.format(checkpoint.name)}", err=True)
+    if photograph is not None:
+        terminal.tell_what_is_seen(photograph)
     if message:
         refused = [words for words in message if not terminal.turn(words)]
         raise typer.Exit(1 if refused else 0)
@@ -201,7 +203,16 @@ class ChatTerminal:
         photograph = read_photograph(Path(path).expanduser())
         self.session.look(photograph.image, photograph.focal)
         self.photographs.append(photograph)
-        self._say(f"looking at {photograph.name}")
+        self.tell_what_is_seen(photograph)
+
+    def tell_what_is_seen(self, photograph: "Photograph") -> None:
+        """Say how many faces were found in the photograph that the chat now is about."""
+        if self.checkpoint.model.face_encoder is None:
+            self._say(f"looking at {photograph.name}")
+            return
+        faces = self.session.faces
+        count = "no face" if faces is None else _count_faces(len(faces.probability))
+        self._say(f"looking at {photograph.name}: {count}")
 
     def help(self, _: str) -> None:
         """List the commands."""
