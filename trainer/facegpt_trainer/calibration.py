@@ -66,7 +66,7 @@ def find_held_out_faces(
     columns = []
     for batch in held_out_batches(engine, pictures, faces=1):
         seen = check_pictures(to_images(batch.pictures))
-        first = locate(model, processor, seen, [None] * len(seen), BATCH)
+        first = locate(model, processor, seen, BATCH)
         rows = [row for row, look in enumerate(first) if len(look.probability)]
         chosen = [_likeliest(first[row].parameters, first[row].probability) for row in rows]
         crops = [
