@@ -243,6 +243,29 @@ def test_two_runs_are_equal_to_the_bit() -> None:
     assert all(torch.equal(first, second) for first, second in zip(run(), run(), strict=True))
 
 
+def test_fragments_that_were_changed_are_interpolated_as_they_are() -> None:
+    vertices, triangles = ball(5, 24)
+    fragments = draw(vertices.requires_grad_(), triangles, 24)
+    before = interpolate(vertices, triangles, fragments)
+    with torch.no_grad():
+        fragments.barycentrics.mul_(2)
+        fragments.triangle_index[:, :12] = -1
+    after = interpolate(vertices, triangles, fragments)
+    assert (after[:, :, :12] == 0).all()
+    torch.testing.assert_close(after[:, :, 12:], 2 * before[:, :, 12:])
+
+
+def test_some_of_the_pictures_have_the_gradient_that_they_have_among_all() -> None:
+    vertices, triangles = ball(5, 24)
+    fragments = draw(vertices.requires_grad_(), triangles, 24)
+    some = interpolate(vertices[1:3], triangles, Fragments(*(field[1:3] for field in fragments)))
+    all_of_them = interpolate(vertices, triangles, fragments)[1:3]
+    one, other = (
+        torch.autograd.grad(picture.sin().sum(), vertices, retain_graph=True) for picture in (some, all_of_them)
+    )
+    torch.testing.assert_close(one, other)
+
+
 BAD = [(value, axis) for value in (float("nan"), float("inf"), -float("inf"), 1e20, -1e20) for axis in range(3)]
 
 

@@ -21,38 +21,13 @@ b (q - sum of g times the corner's values) / z to its depth. Only b g and b q ch
 their sums are all that is taken from pixels. Values count from those of the first corner, so that nothing cancels.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
 
 from .numba_kernels import array, bands, contracted_helper, helper, kernel, pictures, portion, run
 from .topology import Topology
 
 _NONE = -1  # no pixel
-
-
-class SharesGradient(Tensor):
-    """The gradient of barycentrics, worked out where somebody looks: `rasterize` only takes `to_points` from it."""
-
-    to_points: Tensor  # (N, V, 3) what it comes to there
-    _compute: Callable[[], Tensor]
-
-    @staticmethod
-    def __new__(cls, like: Tensor, to_points: Tensor, compute: Callable[[], Tensor]):
-        gradient = Tensor._make_wrapper_subclass(cls, like.shape, dtype=like.dtype, device=like.device)
-        gradient.to_points, gradient._compute = to_points, compute
-        return gradient
-
-    @classmethod
-    def __torch_function__(cls, function: Callable, types: Any, arguments: Any = (), options: Any = None):
-        """What Python asks of the tensor, its memory too, is asked of the one that it stands for."""
-        arguments, options = tree_map_only(cls, lambda gradient: gradient._compute(), (arguments, options or {}))
-        return function(*arguments, **options)
-
-    __torch_dispatch__ = __torch_function__  # what PyTorch asks, to add up gradients
 
 
 def pass_back_planes(

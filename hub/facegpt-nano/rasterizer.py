@@ -24,6 +24,8 @@ Rules:
 - Nothing is clipped: a triangle with a corner at z <= `near`, not finite, or wider than 1e5 pixels is dropped whole.
 """
 
+import functools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -33,7 +35,18 @@ from torch.autograd.function import once_differentiable
 from .argument_checks import ArgumentCheck, check_positive, check_size, remember_range
 from .backends import backend_for
 from .camera import Camera
-from .scanline import SMALLEST_WEIGHT, Settings, Triangles, chunk_triangles, cover_pixels, nearest_fragments
+from .scanline import (
+    SMALLEST_WEIGHT,
+    Cover,
+    Settings,
+    Triangles,
+    chunk_triangles,
+    columns_at,
+    cover_pixels,
+    gather,
+    nearest_fragments,
+)
+from .seen_pixels import SeenPixels, SharesGradient, list_pixels, pass_back
 from .topology import Topology, topology_of
 
 # Large chunks page-fault through fresh memory; this many pictures at a time stay in the cache.
@@ -87,7 +100,7 @@ def rasterize(
     if depth_bias is None and (backend := backend_for(points)):
         fragments = Fragments(*backend.rasterize(points, topology, settings))
     else:
-        fragments = Fragments(*_Rasterize.apply(*points.unbind(-1), topology, depth_bias, settings))
+        fragments = Fragments(*_Rasterize.apply(*points.movedim(-1, 0).unbind(0), topology, depth_bias, settings))
     remember_range(fragments.triangle_index, -1, len(triangles) - 1)
     return fragments
 
@@ -128,11 +141,11 @@ def pixel_points(vertices: Tensor, camera: Camera, near: float = NEAR) -> Tensor
     camera = sane_camera(camera)
     if (backend := backend_for(vertices)) and backend.pixel_points:
         return backend.pixel_points(vertices, *camera, near, _FARTHEST)
-    # They go behind the camera before anything is divided by z, so that no NaN enters the gradients.
-    good = (vertices.abs() < _FARTHEST).all(-1, keepdim=True) & (vertices[..., 2:] > near)
-    good &= camera.focal[:, None, None] > 0
-    x, y, z = torch.where(good, vertices, vertices.new_tensor([0.0, 0.0, -1.0])).movedim(-1, 0).contiguous()
+    x, y, z = vertices.movedim(-1, 0).contiguous()
     focal, center = camera.focal[:, None], camera.principal_point[:, None]
+    # They go behind the camera before anything is divided by z, so that no NaN enters the gradients.
+    good = (x.abs() < _FARTHEST) & (y.abs() < _FARTHEST) & (z > near) & (z < _FARTHEST) & (focal > 0)
+    x, y, z = torch.where(good, x, 0.0), torch.where(good, y, 0.0), torch.where(good, z, -1.0)
     # Backends repeat these operations one by one: the order decides which pixels a triangle covers.
     return torch.stack((x / z * focal + center[..., 0], y / z * focal + center[..., 1], z)).movedim(0, -1)
 
@@ -141,6 +154,14 @@ def sane_camera(camera: Camera) -> Camera:
     """The camera, with zeros for those of its pictures on which nothing can be drawn."""
     sane = (camera.focal > 0) & (camera.focal < _LONGEST) & (camera.principal_point.abs() < _LONGEST).all(-1)
     return Camera(torch.where(sane, camera.focal, 0.0), torch.where(sane[:, None], camera.principal_point, 0.0))
+
+
+class _Chunk(NamedTuple):
+    """What is seen on some of the pictures."""
+
+    pixels: SeenPixels
+    shares: Tensor  # (3, P) barycentrics
+    place: Tensor | None  # (3, 3, L) x and y in pixels and depth of the triangles' corners, where they were drawn
 
 
 class _Rasterize(torch.autograd.Function):
@@ -156,39 +177,31 @@ class _Rasterize(torch.autograd.Function):
         depth_bias: Tensor | None,
         settings: Settings,
     ):
+        columns = torch.stack((x, y, z))
         shape = (x.shape[0], settings.height, settings.width)
         index = torch.full(shape, -1, dtype=torch.int64, device=x.device)
-        barycentrics = x.new_zeros(shape[0], 3, *shape[1:])
-        depth = x.new_zeros(shape)
-        repeated = chunk_triangles(topology, x.shape[1], min(_CHUNK, shape[0]))
-        for start in range(0, shape[0], _CHUNK):
-            part = slice(start, start + _CHUNK)
-            _draw(
-                tuple(column[part].reshape(-1) for column in (x, y, z)),
-                repeated.first(min(_CHUNK, shape[0] - start) * topology.triangles.shape[0]),
-                depth_bias,
-                settings,
-                Fragments(index[part], barycentrics[part], depth[part]),
-            )
+        target = Fragments(index, x.new_zeros(shape[0], 3, *shape[1:]), x.new_zeros(shape))
+        chunks = [
+            _draw(columns[:, pictures].flatten(1), triangles, depth_bias, settings, pictures, target)
+            for pictures, triangles in _parts(index, topology, x.shape[1])
+        ]
+        if any(ctx.needs_input_grad):
+            ctx.chunks, ctx.shape, ctx.topology = chunks, columns.shape, topology
+            ctx.drawn = index.detach(), index._version, target.barycentrics._version
         ctx.mark_non_differentiable(index)
-        ctx.save_for_backward(x, y, z, index)
-        ctx.topology = topology
-        return index, barycentrics, depth
+        ctx.set_materialize_grads(False)
+        return tuple(target)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, _: Any, grad_barycentrics: Tensor, grad_depth: Tensor):
-        x, y, z, index = ctx.saved_tensors
-        gradients = torch.zeros(3, *x.shape, dtype=x.dtype, device=x.device)
-        for start in range(0, x.shape[0], _CHUNK):
-            part = slice(start, start + _CHUNK)
-            _corner_gradients(
-                tuple(column[part].reshape(-1) for column in (x, y, z)),
-                _covered_pixels(index[part], ctx.topology, x.shape[1]),
-                (grad_barycentrics[part].contiguous(), grad_depth[part].reshape(-1)),
-                tuple(gradient[part].view(-1) for gradient in gradients),
-            )
-        return *gradients, None, None, None
+    def backward(ctx: Any, _: Any, grad_barycentrics: Tensor | None, grad_depth: Tensor | None):
+        if not isinstance(grad_barycentrics, SharesGradient):
+            to_points = _pass_back_fragments(ctx, grad_barycentrics, grad_depth)
+        elif grad_depth is None:
+            to_points = grad_barycentrics.to_points
+        else:
+            to_points = grad_barycentrics.to_points + _pass_back_fragments(ctx, None, grad_depth)
+        return *to_points, None, None, None
 
 
 class _Interpolate(torch.autograd.Function):
@@ -197,161 +210,143 @@ class _Interpolate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, attributes: Tensor, barycentrics: Tensor, index: Tensor, topology: Topology):
         count, vertices, channels = attributes.shape
-        planes = attributes.movedim(-1, 0).contiguous()  # (C, N, V)
-        image = attributes.new_zeros(count, channels, *index.shape[1:])
-        for start in range(0, count, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            covered = _covered_pixels(index[part], topology, vertices)
-            weights = _take_planes(barycentrics[part], covered)
-            flat = image[part].view(-1)
-            for channel, position in enumerate(covered.in_planes(channels)):
-                first, second, third = (planes[channel, part].view(-1).index_select(0, at) for at in covered.corner)
-                flat.scatter_(0, position, weights[0] * first + weights[1] * second + weights[2] * third)
-        ctx.save_for_backward(planes, barycentrics, index)
-        ctx.topology = topology
-        return image
+        columns = attributes.movedim(-1, 0).contiguous()  # (C, N, V)
+        planes = attributes.new_zeros(count, channels, *index.shape[1:])
+        drawing = _drawing(barycentrics, index, topology)
+        if drawing:
+            ctx.chunks, ctx.shape = drawing.chunks, drawing.shape
+        else:
+            lists = [list_pixels(index, *part) for part in _parts(index, topology, vertices)]
+            ctx.chunks, ctx.shape = [_Chunk(pixels, pixels.take(barycentrics), None) for pixels in lists], None
+        ctx.shown = []
+        for pixels, shares, _ in ctx.chunks:
+            values = columns_at(columns[:, pixels.pictures].flatten(1), pixels.corner)  # (C, 3, L)
+            rows = attributes.new_empty(channels, shares.shape[1])
+            for row, corners in zip(rows, values, strict=True):
+                first, second, third = gather(corners, pixels.triangle).mul_(shares)
+                torch.add(first, second, out=row).add_(third)
+            pixels.put(planes, rows)
+            ctx.shown.append((values, rows))
+        ctx.columns_shape = columns.shape
+        ctx.save_for_backward(barycentrics)
+        return planes
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_image: Tensor):
-        planes, barycentrics, index = ctx.saved_tensors
-        channels, count, vertices = planes.shape
-        grad_planes = torch.zeros_like(planes)
-        grad_barycentrics = torch.zeros_like(barycentrics)
-        for start in range(0, count, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            covered = _covered_pixels(index[part], ctx.topology, vertices)
-            weights = _take_planes(barycentrics[part], covered)
-            grad_weights = [torch.zeros_like(weight) for weight in weights]
-            flat = grad_image[part].reshape(-1)
-            for channel, position in enumerate(covered.in_planes(channels)):
-                grad = flat.index_select(0, position)
-                values = planes[channel, part].view(-1)
-                grad_values = grad_planes[channel, part].view(-1)
-                for corner, at in enumerate(covered.corner):
-                    grad_values.scatter_add_(0, at, weights[corner] * grad)
-                    grad_weights[corner] += values.index_select(0, at) * grad
-            for grad, position in zip(grad_weights, covered.in_planes(3), strict=True):
-                grad_barycentrics[part].view(-1).scatter_(0, position, grad)
-        return grad_planes.movedim(0, -1), grad_barycentrics, None, None
+    def backward(ctx: Any, grad_planes: Tensor):
+        (barycentrics,) = ctx.saved_tensors
+        to_columns = grad_planes.new_zeros(ctx.columns_shape)
+        to_points = grad_planes.new_zeros(ctx.shape) if ctx.shape and ctx.needs_input_grad[1] else None
+        for (pixels, shares, place), (values, rows) in zip(ctx.chunks, ctx.shown, strict=True):
+            grads = pixels.take(grad_planes)
+            sums = pixels.sums(grads, shares)
+            pixels.add_to_vertices(to_columns, sums)
+            if to_points is not None:
+                products = pixels.sums((grads * rows).sum(0, keepdim=True), shares)[0]
+                pixels.add_to_vertices(to_points, pass_back(place, values, sums, products))
+        to_shares = None
+        if ctx.needs_input_grad[1]:
+            compute = functools.partial(_shares_gradient, barycentrics, ctx.chunks, ctx.shown, grad_planes)
+            to_shares = compute() if to_points is None else SharesGradient(barycentrics, to_points, compute)
+        return to_columns.movedim(0, -1), to_shares, None, None
 
 
-class _CoveredPixels(NamedTuple):
-    """The pixels of a chunk that see a triangle, one per entry (P)."""
-
-    position: Tensor  # (P,) int64 among the chunk's pixels
-    corner: tuple[Tensor, ...]  # 3 x (P,) int64, among the chunk's vertices
-    image: Tensor  # (P,) int64 picture of the chunk
-    shape: torch.Size  # (n, H, W)
-
-    def in_planes(self, channels: int) -> list[Tensor]:
-        """Positions `(P,)` in each channel of a flat `(n, channels, H, W)`."""
-        area = self.shape[1] * self.shape[2]
-        first = self.position + self.image * ((channels - 1) * area)
-        return [first + channel * area for channel in range(channels)]
-
-    def center(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Pixel centres, x and y `(P,)`."""
-        row = self.position.div(self.shape[2], rounding_mode="floor")
-        column = self.position - row * self.shape[2]
-        return column.to(dtype) + 0.5, (row - self.image * self.shape[1]).to(dtype) + 0.5
+def _drawing(barycentrics: Tensor, index: Tensor, topology: Topology) -> Any:
+    """The context of the `_Rasterize` that made these fragments of points with a gradient; None where none did."""
+    drawing: Any = barycentrics.grad_fn
+    if not isinstance(drawing, _Rasterize._backward_cls) or drawing.topology is not topology:
+        return None
+    drawn, *versions = drawing.drawn
+    same = drawn.data_ptr() == index.data_ptr() and drawn.shape == index.shape
+    return drawing if same and versions == [index._version, barycentrics._version] else None
 
 
-def _covered_pixels(index: Tensor, topology: Topology, vertices: int) -> _CoveredPixels:
-    """List the covered pixels of triangle numbers `(n, H, W)`."""
-    flat = index.reshape(-1)
-    position = (flat >= 0).nonzero().squeeze(1)
-    number = flat.index_select(0, position)
-    image = position.div(index.shape[1] * index.shape[2], rounding_mode="floor")
-    first_vertex = image * vertices
-    corner = tuple(column.index_select(0, number) + first_vertex for column in topology.corners)
-    return _CoveredPixels(position, corner, image, index.shape)
+@torch.no_grad()
+def _shares_gradient(
+    barycentrics: Tensor, chunks: list[_Chunk], shown: list[tuple[Tensor, Tensor]], grad_planes: Tensor
+) -> Tensor:
+    """What planes pass back to barycentrics."""
+    gradient = torch.zeros_like(barycentrics)
+    for (pixels, shares, _), (values, _) in zip(chunks, shown, strict=True):
+        total = torch.zeros_like(shares)
+        for corners, grads in zip(values, pixels.take(grad_planes), strict=True):
+            total += gather(corners, pixels.triangle).mul_(grads)
+        pixels.put(gradient, total)
+    return gradient
 
 
-def _take_planes(planes: Tensor, covered: _CoveredPixels) -> tuple[Tensor, ...]:
-    """The columns `(P,)` of contiguous planes `(n, C, H, W)` at the covered pixels."""
-    return tuple(planes.view(-1).index_select(0, position) for position in covered.in_planes(planes.shape[1]))
+def _pass_back_fragments(ctx: Any, grad_barycentrics: Tensor | None, grad_depth: Tensor | None) -> Tensor:
+    """What barycentrics and depth pass back to columns x, y, z `(3, N, V)`: they are planes like others."""
+    some = grad_depth if grad_barycentrics is None else grad_barycentrics
+    to_points = some.new_zeros(ctx.shape)
+    for pixels, shares, place in ctx.chunks:
+        values, rows, grads = [], [], []
+        if grad_barycentrics is not None:
+            values.append(torch.eye(3).to(place)[..., None].expand_as(place))
+            rows.append(shares)
+            grads.append(pixels.take(grad_barycentrics))
+        if grad_depth is not None:
+            values.append(place[2:])
+            rows.append((gather(place[2], pixels.triangle) * shares).sum(0, keepdim=True))
+            grads.append(pixels.take(grad_depth[:, None]))
+        values, rows, grads = torch.cat(values), torch.cat(rows), torch.cat(grads)
+        sums = pixels.sums(grads, shares)
+        products = pixels.sums((grads * rows).sum(0, keepdim=True), shares)[0]
+        passed = pass_back(place, values, sums, products)
+        if grad_depth is not None:  # the values that depth interpolates move too
+            passed[2] += sums[-1]
+        pixels.add_to_vertices(to_points, passed)
+    return to_points
+
+
+def _parts(index: Tensor, topology: Topology, vertices: int) -> Iterator[tuple[slice, Triangles]]:
+    """The pictures `(N, H, W)` a few at a time, and the triangles on them."""
+    count = len(index)
+    triangles = chunk_triangles(topology, vertices, min(_CHUNK, count))
+    for start in range(0, count, _CHUNK):
+        end = min(start + _CHUNK, count)
+        yield slice(start, end), triangles.first((end - start) * len(topology.triangles))
 
 
 def _draw(
-    columns: tuple[Tensor, ...],
+    columns: Tensor,
     triangles: Triangles,
     depth_bias: Tensor | None,
     settings: Settings,
+    pictures: slice,
     target: Fragments,
-) -> None:
-    """Fill the pictures of one chunk, whose vertices are the columns x, y, z `(n * V,)`."""
-    seen, covers = cover_pixels(columns, triangles, settings)
-    corner = tuple(at.index_select(0, covers.triangle) for at in seen.corner)
-    corners = _take_corners(columns, corner, covers.center)
-    weights, total, depth = _weights(_signed_edges(corners), corners)
+) -> _Chunk:
+    """Fill some of the pictures, whose vertices are the columns x, y, z `(3, n * V)`."""
+    seen, place, cover = cover_pixels(columns, triangles, settings)
+    shares, depth = _locate(place, cover)
     rank = depth
     if depth_bias is not None:
-        rank = depth - depth_bias.index_select(0, seen.number).index_select(0, covers.triangle)
-    winner = nearest_fragments(covers.pixel, rank, target.depth.numel())
-    pixel = covers.pixel.index_select(0, winner)
-    triangle = covers.triangle.index_select(0, winner)
-    target.triangle_index.view(-1).scatter_(0, pixel, seen.number.index_select(0, triangle))
-    target.depth.view(-1).scatter_(0, pixel, depth.index_select(0, winner))
-    area = settings.height * settings.width
-    pixel = pixel + seen.image.index_select(0, triangle) * (2 * area)
-    for plane, weight in enumerate(weights):
-        target.barycentrics.view(-1).scatter_(0, pixel + plane * area, (weight / total).index_select(0, winner))
+        rank = depth - depth_bias.index_select(0, seen.number).index_select(0, cover.triangle)
+    index = target.triangle_index[pictures]
+    winner = nearest_fragments(cover.pixel, rank, index.numel())
+    position = cover.pixel.index_select(0, winner)
+    # Fragments come triangle by triangle. Many triangles are hidden: from here on only the others are needed.
+    visible, triangle = cover.triangle.index_select(0, winner).unique_consecutive(return_inverse=True)
+    seen, place = seen.select(visible), gather(place.flatten(0, 1), visible).unflatten(0, (3, 3))
+    before = (seen.image * (settings.height * settings.width)).index_select(0, triangle)
+    pixels = SeenPixels(pictures, position, before, triangle, seen.corner)
+    index.view(-1).scatter_(0, position, seen.number.index_select(0, triangle))
+    shares = gather(shares, winner)
+    pixels.put(target.barycentrics, shares)
+    pixels.put(target.depth[:, None], depth.index_select(0, winner)[None])
+    return _Chunk(pixels, shares, place)
 
 
-class _Corners(NamedTuple):
-    """Corners of one triangle per pixel: columns `(P,)`, x and y relative to the pixel's centre."""
-
-    x: list[Tensor]
-    y: list[Tensor]
-    z: list[Tensor]
-
-
-def _take_corners(columns: tuple[Tensor, ...], corner: tuple[Tensor, ...], center: tuple[Tensor, Tensor]) -> _Corners:
-    return _Corners(
-        x=[columns[0].index_select(0, at) - center[0] for at in corner],
-        y=[columns[1].index_select(0, at) - center[1] for at in corner],
-        z=[columns[2].index_select(0, at) for at in corner],
-    )
-
-
-def _signed_edges(corners: _Corners) -> list[Tensor]:
-    """Twice the signed areas that the pixel's centre makes with the edge opposite to each corner."""
-    x, y = corners.x, corners.y
-    return [x[j] * y[k] - y[j] * x[k] for j, k in ((1, 2), (2, 0), (0, 1))]
-
-
-def _weights(signed_edges: list[Tensor], corners: _Corners) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Weights whose ratios are perspective-correct, their sum, and the depth."""
-    # The centre is inside the triangle, so where the signs differ it is by rounding, on an edge.
-    edges = [edge.abs().clamp_min_(SMALLEST_WEIGHT) for edge in signed_edges]
-    weights = [edge / z for edge, z in zip(edges, corners.z, strict=True)]
+def _locate(place: Tensor, cover: Cover) -> tuple[Tensor, Tensor]:
+    """Barycentrics `(3, Q)` and depth `(Q,)` of pixels on triangles whose corners have columns `(3, 3, L)`."""
+    # Corners relative to the pixel, so that nothing cancels far from the origin.
+    x, y, z = gather(place.flatten(0, 1), cover.triangle).unflatten(0, (3, 3))
+    x -= cover.center[0]
+    y -= cover.center[1]
+    # Twice the areas that the pixel's centre makes with the edge opposite to each corner. The centre is inside the
+    # triangle, so where their signs differ it is by rounding, on an edge.
+    edges = torch.stack([x[j] * y[k] - y[j] * x[k] for j, k in ((1, 2), (2, 0), (0, 1))])
+    edges.abs_().clamp_min_(SMALLEST_WEIGHT)
+    weights = edges / z  # perspective-correct
     total = weights[0] + weights[1] + weights[2]
-    return weights, total, (edges[0] + edges[1] + edges[2]) / total
-
-
-def _corner_gradients(
-    columns: tuple[Tensor, ...],
-    covered: _CoveredPixels,
-    upstream: tuple[Tensor, Tensor],
-    gradients: tuple[Tensor, ...],
-) -> None:
-    """Add what barycentrics (planes) and depth (flat) pass back to the gradients of the columns x, y, z.
-
-    With signed areas e, weights w = e / z and barycentrics b = w / sum(w), the depth is the interpolated z.
-    """
-    corners = _take_corners(columns, covered.corner, covered.center(columns[0].dtype))
-    signed = _signed_edges(corners)
-    weights, total, _ = _weights(signed, corners)
-    share = [weight / total for weight in weights]
-    grad_depth = upstream[1].index_select(0, covered.position)
-    grad_share = [grad + grad_depth * z for grad, z in zip(_take_planes(upstream[0], covered), corners.z, strict=True)]
-    mean = share[0] * grad_share[0] + share[1] * grad_share[1] + share[2] * grad_share[2]
-    slope = [(grad - mean) / z for grad, z in zip(grad_share, corners.z, strict=True)]
-    scale = (signed[0] + signed[1] + signed[2]).sign() / total
-    grad_edge = [scale * value for value in slope]
-    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        at = covered.corner[i]
-        gradients[0].scatter_add_(0, at, grad_edge[k] * corners.y[j] - grad_edge[j] * corners.y[k])
-        gradients[1].scatter_add_(0, at, grad_edge[j] * corners.x[k] - grad_edge[k] * corners.x[j])
-        gradients[2].scatter_add_(0, at, share[i] * (grad_depth - slope[i]))
+    return weights.div_(total), (edges[0] + edges[1] + edges[2]) / total

@@ -54,9 +54,9 @@ def count(mesh: Mesh, side: int) -> Cost:
     parameters, camera = pose(pictures, side)
     points = pixel_points(place_in_camera(mesh.vertices, parameters.rotation, parameters.translation), camera)
     topology = topology_of(mesh.triangles)
-    columns = tuple(column.reshape(-1) for column in points.unbind(-1))
+    columns = points.movedim(-1, 0).flatten(1)
     triangles = chunk_triangles(topology, vertices, pictures)
-    seen, cover = cover_pixels(columns, triangles, Settings(side, side, NEAR, True))
+    seen, _, cover = cover_pixels(columns, triangles, Settings(side, side, NEAR, True))
     row = cover.pixel.div(side, rounding_mode="floor")
     rows = torch.unique(cover.triangle * (side * pictures) + row).numel()
     operations = PER_TRIANGLE * triangles.number.numel() + PER_FRONT * seen.number.numel() + PER_ROW * rows
