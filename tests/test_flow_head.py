@@ -21,7 +21,15 @@ from torch import Tensor
 
 from modeling_facegpt import FaceGPTConfig, FaceGPTForConditionalGeneration, FaceGPTProcessor, MorphableModelConfig
 from modeling_facegpt.face_parameters import FaceParameters, parameters_to_vector
-from modeling_facegpt.flow_head import FaceSampling, FlowHead, draw_flow_examples, draw_noise, sample_codes
+from modeling_facegpt.flow_head import (
+    FaceSampling,
+    FlowHead,
+    draw_flow_examples,
+    draw_noise,
+    likely_squared_radius,
+    pull_to_people,
+    sample_codes,
+)
 
 STATE_SIZE = 8
 
@@ -81,6 +89,19 @@ def test_guidance_goes_from_all_faces_to_the_words(trained: FlowHead):
     assert 0.2 < free.float().mean() < 0.8
     assert torch.equal(_sample(trained, 0, 20, 0.0), _sample(trained, 1, 20, 0.0))
     assert (_sample(trained, 1, 200, guidance_scale=2.0)[:, 0] > 1.5).float().mean() > 0.9
+
+
+def test_faces_from_words_stay_people():
+    """Beyond the ball that holds 99 % of people they are moved to its edge; within it they are left alone."""
+    people = torch.randn(20_000, 100, generator=torch.Generator().manual_seed(0))
+    inside = people.square().sum(-1) <= likely_squared_radius(100)
+    assert 0.985 < inside.float().mean() < 0.995
+    pulled = pull_to_people(people)
+    assert (pulled.square().sum(-1) <= likely_squared_radius(100)).all()
+    well_inside = people.square().sum(-1) <= 0.99 * likely_squared_radius(100)
+    assert torch.equal(pulled[well_inside], people[well_inside])
+    assert torch.nn.functional.cosine_similarity(pulled[~inside], people[~inside]).min() > 0.9999
+    assert pull_to_people(people[:, :0]).shape == (20_000, 0)
 
 
 def _gaussian_head(config: FaceGPTConfig) -> FlowHead:

@@ -38,6 +38,8 @@ LEVEL_STEPS = 1000  # noise levels are told apart as finely as the scheduler cou
 UNCONDITIONAL_SHARE = 0.1
 FLOW_STEPS = 25  # of sampling
 GUIDANCE_SCALE = 1.75
+NINETY_NINE_PER_CENT = 2.3263  # quantile of the standard normal distribution
+NEARLY = 0.999  # of the ball's radius: rounding must not lead out of it
 DRAWS_PER_FACE = 4  # noise levels that each face of a batch is trained at
 
 
@@ -102,6 +104,7 @@ class FlowHead(nn.Module):
     def __init__(self, config: FaceGPTConfig, hidden_size: int, width: int):
         super().__init__()
         self.code_size = sum(parameter_sizes(config.face_model_config))
+        self.num_identity = config.face_model_config.num_identity
         self.norm = nn.LayerNorm(hidden_size)
         self.condition = nn.Linear(hidden_size, width)
         self.no_condition = nn.Embedding(1, width)
@@ -185,8 +188,9 @@ def guided_velocity(
 
 
 @torch.no_grad()
-def sample_codes(flow_head: nn.Module, states: Tensor, noise: Tensor, *, steps: int, guidance_scale: float) -> Tensor:
-    """Codes `(N, P)` that noise flows to, by Euler's method.
+def sample_codes(flow_head: FlowHead, states: Tensor, noise: Tensor, *, steps: int, guidance_scale: float) -> Tensor:
+    """Codes `(N, P)` that noise flows to, by Euler's method. Guidance leads some faces to where there are no people;
+    their shape is pulled back as far as to the ball that holds 99 % of all people.
 
     Args:
         flow_head (`FlowHead`): as trained.
@@ -206,7 +210,25 @@ def sample_codes(flow_head: nn.Module, states: Tensor, noise: Tensor, *, steps: 
         levels = (time / LEVEL_STEPS).expand(len(states))
         velocity = guided_velocity(flow_head, codes, levels, states, guidance_scale)
         codes = scheduler.step(velocity, time, codes, return_dict=False)[0]
-    return codes
+    identity, others = codes[:, : flow_head.num_identity], codes[:, flow_head.num_identity :]
+    return torch.cat((pull_to_people(identity), others), dim=-1)
+
+
+def pull_to_people(identity: Tensor) -> Tensor:
+    """People `(N, K)`, those outside of the ball that holds 99 % of all people moved to its edge."""
+    edge = NEARLY * likely_squared_radius(identity.shape[-1]) ** 0.5
+    return identity * (edge / identity.norm(dim=-1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
+
+
+def likely_squared_radius(size: int) -> float:
+    """Of the ball in `size` dimensions that holds 99 % of all people, whose coefficients are ~ N(0, 1).
+
+    The quantile of the chi-squared distribution is that of Wilson & Hilferty (1931).
+    """
+    if size == 0:
+        return 0.0
+    spread = 2 / (9 * size)
+    return size * (1 - spread + NINETY_NINE_PER_CENT * spread**0.5) ** 3
 
 
 def _level_waves(levels: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ from modeling_facegpt.face_measurements import (
 )
 from modeling_facegpt.face_parameters import FaceParameters
 from modeling_facegpt.facial_expressions import CALM, EMOTIONS
+from modeling_facegpt.flow_head import likely_squared_radius
 
 from .dialogues import Dialogue, Wanted
 from .text_dialogues import TextGrammar
@@ -49,7 +50,6 @@ LEAST_SIGNS = {
 }
 CLOSED_EYE, OPEN_EYE = 0.45, 0.3
 LEAST_TURN, LEAST_SIDE_LIGHT = 12.0, 0.3
-NINETY_NINE_PER_CENT = 2.3263  # quantile of the standard normal distribution
 
 
 class Judgement(NamedTuple):
@@ -178,15 +178,6 @@ def identity_spread(measurer: FaceMeasurer, identity: Tensor) -> float:
 def is_likely(identity: Tensor) -> Tensor:
     """Which of N people `(N, K)` lie within the ball that holds 99 % of all people."""
     return identity.square().sum(-1) <= likely_squared_radius(identity.shape[-1])
-
-
-def likely_squared_radius(size: int) -> float:
-    """Of the ball in `size` dimensions that holds 99 % of all people.
-
-    The quantile of the chi-squared distribution is that of Wilson & Hilferty (1931).
-    """
-    spread = 2 / (9 * size)
-    return size * (1 - spread + NINETY_NINE_PER_CENT * spread**0.5) ** 3
 
 
 def share(found: Sequence[bool]) -> float:

@@ -26,13 +26,14 @@ from torch import Tensor
 from modeling_facegpt.camera import Camera
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import FaceParameters, concatenate_faces, select_faces
+from modeling_facegpt.flow_head import likely_squared_radius
 from modeling_facegpt.losses import masked_photometric_loss
 from modeling_facegpt.morphable_model import MorphableModel
 from modeling_facegpt.reconstruction import landmarks_in_photo
 from modeling_facegpt.renderer import render_mesh
 
 from .dialogues import Wanted
-from .request_evaluation import judge_faces, likely_squared_radius
+from .request_evaluation import judge_faces
 
 LANDMARK_ERROR = 0.05  # of the face's size, at which agreement falls to 1/e
 PHOTOMETRIC_ERROR = 0.08  # sRGB, likewise
