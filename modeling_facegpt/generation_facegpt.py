@@ -16,7 +16,8 @@
 Look one, at the whole photograph: the answer is laid out as slots, `<FACE>` after `<FACE>`. Slots are filled, from
 left to right, while `<FACE>` is likelier than the end of the list; the state that predicts a slot gives a first face.
 Look two, at a square crop around each of them: the same two-way choice (a crop without a face is dropped), and the
-face itself. The crop carries its affine map, so that both looks speak of the camera of the whole photograph.
+face itself. The crop carries its affine map, so that both looks speak of the camera of the whole photograph. A face of
+which look two is not sure must be there from closer by too, and is centred and looked at again.
 
 Where look one saw faces and look two confirms none of them, the whole photograph was too small to tell: both are
 repeated on parts of it.
@@ -47,6 +48,8 @@ from .refinement import refine
 
 PART, PARTS = 0.6, 3  # of the longer side that a part shows, and how many there are along it
 SURE = 0.99  # a face that only a part shows: of so many looks some would err at a half
+CLOSER, CONFIRMED = 0.85, 0.9  # a look at a face that the second was not sure of: part of its crop, least probability
+CENTRED = 2  # more looks after it, each centred on what the one before has seen
 
 
 class Look(NamedTuple):
@@ -93,6 +96,7 @@ def reconstruct(
     pictures = check_pictures(images, focals)
     first = locate(model, processor, pictures, batch_size)
     second = look_closer(model, processor, pictures, [look.parameters for look in first], batch_size)
+    second = confirm(model, processor, pictures, second, batch_size)
     for number, (seen, looks) in enumerate(zip(first, second, strict=True)):
         if len(seen.probability) and not sum(len(look.probability) for look in looks):
             second[number] = look_at_parts(model, processor, pictures[number], batch_size)
@@ -138,6 +142,39 @@ def look_closer(
     return [[next(looks) for _ in part] for part in crops]
 
 
+def confirm(
+    model: Any,
+    processor: FaceGPTProcessor,
+    pictures: Sequence[Picture],
+    seen: Sequence[list[Look]],
+    batch_size: int = 8,
+) -> list[list[Look]]:
+    """The second looks at each photograph, where they were sure of a face. Where not, a look from closer by must find
+    one too (what is like a face from afar, such as a sleeve, then is none), and one with the face in the middle takes
+    its place."""
+    places = [(row, number) for row, looks in enumerate(seen) for number in range(len(looks))]
+    unsure = [place for place in places if (seen[place[0]][place[1]].probability < SURE).any()]
+    looks = {place: seen[place[0]][place[1]] for place in unsure}
+    for share in (CLOSER, *[1.0] * CENTRED):
+        rows = [place for place, look in looks.items() if len(look.probability)]
+        frames = [
+            crop
+            for row, number in rows
+            for crop in frame_crops(model, processor, pictures[row], looks[row, number].parameters, share=share)
+        ]
+        messages = [processor.reconstruct_messages(close_up=True)] * len(frames)
+        found = dict(zip(rows, look_at(model, processor, frames, messages, 1, batch_size), strict=True))
+        if share == CLOSER:
+            looks = {place: looks[place] for place, look in found.items() if (look.probability > CONFIRMED).any()}
+        else:
+            looks = {place: found.get(place, look) for place, look in looks.items()}
+    kept = [place for place in places if place not in unsure or place in looks]
+    return [
+        [looks.get((row, number), look) for number, look in enumerate(part) if (row, number) in kept]
+        for row, part in enumerate(seen)
+    ]
+
+
 def look_at_parts(model: Any, processor: FaceGPTProcessor, picture: Picture, batch_size: int = 8) -> list[Look]:
     """Both looks at squares that together cover a photograph: of each face that one of them surely shows."""
     frames = frame_parts(picture, processor.render_size)
@@ -163,11 +200,13 @@ def _part_centres(length: float, side: float) -> list[float]:
 
 
 def frame_crops(
-    model: Any, processor: FaceGPTProcessor, picture: Picture, faces: FaceParameters
+    model: Any, processor: FaceGPTProcessor, picture: Picture, faces: FaceParameters, *, share: float = 1.0
 ) -> list[PictureFrame]:
-    """The crop around each of the N `faces` of a photograph."""
+    """The crop around each of the N `faces` of a photograph, or (`share`) the middle of it."""
     camera = photo_camera(picture, faces.translation)
     boxes = face_boxes(landmarks_in_photo(model.face_model, faces, camera))
+    middle = (boxes[:, :2] + boxes[:, 2:]).repeat(1, 2) / 2
+    boxes = middle + share * (boxes - middle)
     return [processor.frame_face(picture.image, box, picture.focal) for box in boxes.cpu()]
 
 

@@ -88,6 +88,31 @@ def test_parts_must_show_a_face_surely(eager_facegpt, processor, second_looks):
     assert len(rounds) == 2 and not len(found.probability)
 
 
+def test_a_face_that_is_not_sure_must_be_there_from_closer_by(eager_facegpt, processor, monkeypatch):
+    """Two doubtful faces: the look from closer by finds the second alone, which is then centred."""
+    pictures = generation_facegpt.check_pictures([GROUP])
+    looks = generation_facegpt.look_closer(
+        eager_facegpt,
+        processor,
+        pictures,
+        [look.parameters for look in generation_facegpt.locate(eager_facegpt, processor, pictures)],
+    )[0][:2]
+    doubtful = [look._replace(probability=torch.full_like(look.probability, SURE - 0.1)) for look in looks]
+    sure = [look._replace(probability=torch.ones_like(look.probability)) for look in looks]
+    rounds = []
+
+    def look_at(model, processor, frames, messages, slots, batch_size):
+        rounds.append(len(frames))
+        return [without_faces(sure[0]), sure[1]] if len(frames) == 2 else [sure[0]] * len(frames)
+
+    monkeypatch.setattr(generation_facegpt, "look_at", look_at)
+    [kept] = generation_facegpt.confirm(eager_facegpt, processor, pictures, [doubtful])
+    assert rounds == [2, 1, 1] and len(kept) == 1 and kept[0] is sure[0]
+    rounds.clear()
+    [kept] = generation_facegpt.confirm(eager_facegpt, processor, pictures, [sure])
+    assert all(look is same for look, same in zip(kept, sure, strict=True)) and set(rounds) == {0}
+
+
 def test_other_photographs_are_looked_at_twice_only(eager_facegpt, processor, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(generation_facegpt, "look_at_parts", lambda *_: pytest.fail("a face was found already"))
     [found] = eager_facegpt.reconstruct([GROUP], processor)
