@@ -232,7 +232,7 @@ def test_kinds_come_by_their_shares(collator: DialogueCollator):
 def test_dialogues_without_pictures_come_together_with_others_as_long(
     collator: DialogueCollator, processor: FaceGPTProcessor
 ):
-    collator.shares = {"descriptions": 1}
+    collator.shares = {"descriptions": 1.0}
     batches = [collator([{"picture": 16 * number + row} for row in range(16)]) for number in range(16)]
     again = collator([{"picture": 16 * 9 + row} for row in range(16)])
     assert torch.equal(again["input_ids"], batches[9]["input_ids"])
