@@ -86,6 +86,12 @@ def select_faces(parameters: FaceParameters, index: Tensor | slice) -> FaceParam
     return FaceParameters(*(group[index] for group in parameters))
 
 
+def rows_where(known: Tensor) -> Tensor | slice:
+    """Where `known` `(N,)` is true, to index with; all rows are a slice, which copies nothing, forward or backward."""
+    rows = known.nonzero()[:, 0]
+    return slice(None) if len(rows) == len(known) else rows
+
+
 def concatenate_faces(faces: list[FaceParameters]) -> FaceParameters:
     """Several records joined along the first dimension."""
     return FaceParameters(*(torch.cat(groups) for groups in zip(*faces, strict=True)))

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from .camera import Camera, place_in_camera, project
 from .face_head import default_cameras, encode
-from .face_parameters import FaceParameters, select_faces, vector_to_parameters
+from .face_parameters import FaceParameters, rows_where, vector_to_parameters
 from .image_supervision import ImageComparison, appearance_terms, image_terms
 from .losses import code_likelihood_loss, code_loss, light_colour_loss, point_loss, prior_loss
 from .mesh import Mesh
@@ -85,10 +85,11 @@ def face_loss_terms(
     terms = {"prior_" + name: group for name, group in _by_group(prior_loss(code), face_model).items()}
     terms["light_colour"] = LossTerm.of(light_colour_loss(parameters.light))
     terms |= appearance_terms(face_model, mesh, parameters.light, comparison.weights)
-    if targets.parameters is not None:
-        terms |= _label_terms(face_model, code, log_variance, parameters, mesh, targets, cameras)
-    if targets.landmarks is not None:
+    if targets.parameters is not None or targets.landmarks is not None:
         points = _landmarks_in_picture(face_model, mesh.vertices, parameters, cameras)
+    if targets.parameters is not None:
+        terms |= _label_terms(face_model, code, log_variance, mesh, points, targets, cameras)
+    if targets.landmarks is not None:
         terms["landmarks"] = _relative_point_loss(points, targets.landmarks)
     if targets.images is not None:
         terms |= image_terms(face_model, mesh, parameters, targets.images, cameras, comparison)
@@ -99,30 +100,28 @@ def _label_terms(
     face_model: MorphableModel,
     code: Tensor,
     log_variance: Tensor,
-    parameters: FaceParameters,
     mesh: Mesh,
+    points: Tensor,
     targets: FaceTargets,
     cameras: Camera,
 ) -> dict[str, LossTerm]:
-    known = targets.parameters.isfinite().all(-1)
-    index = known.nonzero()[:, 0]
+    """Of faces whose true parameters are known; `points` are the landmarks of all faces in their pictures."""
+    index = rows_where(targets.parameters.isfinite().all(-1))
     true = vector_to_parameters(targets.parameters[index].float(), face_model.config)
     chosen = Camera(cameras.focal[index], cameras.principal_point[index])
     with torch.no_grad():
-        true_vertices = face_model(true).vertices
+        true_vertices = face_model.shape(true)
         true_points = _landmarks_in_picture(face_model, true_vertices, true, chosen)
         true_code = encode(true, targets.picture_cameras[index], face_model.config)
-    vertices = mesh.vertices[index]
-    points = _landmarks_in_picture(face_model, vertices, select_faces(parameters, index), chosen)
-    region = face_model.region("face") > 0
-    errors = point_loss(vertices[:, region], true_vertices[:, region])
+    region = (face_model.region("face") > 0).nonzero()[:, 0]
+    errors = point_loss(mesh.vertices[index].index_select(1, region), true_vertices.index_select(1, region))
     # Else the many components that nobody can see would outvote the few that count.
     visibility = face_model.component_visibility.to(code)
     groups = _by_group(code_loss(code[index], true_code) * visibility, face_model)
     terms = {"code_" + name: group for name, group in groups.items()}
     terms["code_likelihood"] = LossTerm.of(code_likelihood_loss(code[index], log_variance[index], true_code))
     terms["label_shape"] = LossTerm.of(errors * (1000 / MILLIMETRES_OF_SHAPE_UNIT))
-    terms["label_landmarks"] = _relative_point_loss(points, true_points)
+    terms["label_landmarks"] = _relative_point_loss(points[index], true_points)
     return terms
 
 

@@ -31,7 +31,7 @@ from .dialogue_supervision import DecodedFaces, find_decoded_faces, supervise_di
 from .face_editing import EditHead, ReferencePointer
 from .face_encoder import FaceEncoder, FaceHook, FaceOffsets, check_given_faces, find_faces
 from .face_head import FaceHead, decode
-from .face_parameters import parameters_to_vector, select_faces, vector_to_parameters
+from .face_parameters import parameters_to_vector, rows_where, select_faces, vector_to_parameters
 from .face_supervision import FaceTargets, face_loss_terms
 from .flow_head import FlowHead
 from .generation_mixin import FaceGPTGenerationMixin
@@ -366,7 +366,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
                 outcome = supervise_dialogue(self, faces, vectors, given_faces, targets, has_picture)
                 terms |= outcome.terms
                 vectors, result.face_references = outcome.parameters, outcome.references
-                touched, supervised = touched + outcome.touched, outcome.from_picture.nonzero()[:, 0]
+                touched, supervised = touched + outcome.touched, rows_where(outcome.from_picture)
             elif targets.references is not None:
                 raise ValueError(_NO_DIALOGUE.format("face_references"))
             terms |= face_loss_terms(

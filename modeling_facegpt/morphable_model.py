@@ -147,12 +147,16 @@ class MorphableModel(PreTrainedModel):
         Returns:
             `Mesh` of N faces.
         """
+        return Mesh(self.shape(parameters), self.albedo(parameters.albedo), self.triangles)
+
+    def shape(self, parameters: FaceParameters) -> Tensor:
+        """Vertices `(N, V, 3)` of N faces; identity, expression and gaze are used."""
         vertices = self.neutral(parameters.identity)
         if self.config.num_expression:
             vertices = vertices + _combine(parameters.expression, self.expression_basis)
         if self.config.num_eyes:
             vertices = self.turn_eyes(vertices, parameters.identity, parameters.gaze)
-        return Mesh(vertices=vertices, albedo=self.albedo(parameters.albedo), triangles=self.triangles)
+        return vertices
 
     def neutral(self, identity: Tensor) -> Tensor:
         """Vertices `(N, V, 3)` of faces without expression that look straight ahead.

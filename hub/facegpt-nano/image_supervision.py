@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from .camera import Camera
-from .face_parameters import FaceParameters, select_faces
+from .face_parameters import FaceParameters, rows_where, select_faces
 from .losses import (
     feature_loss,
     masked_photometric_loss,
@@ -70,7 +70,8 @@ def image_terms(
         cameras (`Camera`): of N pictures, in units of their side.
         comparison (`ImageComparison`): how to compare.
     """
-    index = images.isfinite().flatten(1).all(1).nonzero()[:, 0]
+    # NaN spreads to a sum, which is one pass over the pictures; `isfinite` of each pixel takes five.
+    index = rows_where(images.flatten(1).sum(1, dtype=torch.float32).isfinite())
     size, weights = comparison.size, comparison.weights
     camera = Camera(cameras.focal[index] * size, cameras.principal_point[index] * size)
     chosen = Mesh(mesh.vertices[index], mesh.albedo[index], mesh.triangles)

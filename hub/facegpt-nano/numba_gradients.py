@@ -27,7 +27,7 @@ from torch import Tensor
 from .numba_kernels import array, bands, contracted_helper, helper, kernel, pictures, portion, run
 from .topology import Topology
 
-_NONE = -1  # no pixel
+NO_PIXEL = -1
 
 
 def pass_back_planes(
@@ -49,17 +49,21 @@ def pass_back_planes(
     count, vertices, channels = attributes.shape
     cut = bands(count)
     sums = points.new_empty(count, cut, vertices, 3), points.new_empty(count, cut, vertices, channels)
-    step, triangles = portion(count * cut), len(topology.compact)
-    parts = max(1, -(-count * cut // step))
-    lists = tuple(
-        np.empty((parts, length), dtype=np.int32)
-        for length in (triangles, triangles + 1, index.shape[1] * index.shape[2])
-    )
+    step, lists = portion(count * cut), pixel_lists(topology, index, cut)
     mesh = array(points), array(attributes), topology.compact
     given = array(index), array(barycentrics), pictures(grad_planes)
     run(_pass_back, count * cut, cut, step, mesh, *given, lists, tuple(total.numpy() for total in sums))
     to_points, to_attributes = (total.sum(1) if cut > 1 else total[:, 0] for total in sums)
     return to_points, to_attributes
+
+
+def pixel_lists(topology: Topology, index: Tensor, cut: int) -> tuple[np.ndarray, ...]:
+    """Room for each call of a kernel on pictures `index` `(N, H, W)`, each cut into `cut` bands: the newest pixel of
+    each triangle, triangles as they come, and the pixel before each one."""
+    units, triangles = len(index) * cut, len(topology.compact)
+    parts = max(1, -(-units // portion(units)))
+    lengths = triangles, triangles + 1, index.shape[1] * index.shape[2]
+    return tuple(np.empty((parts, length), dtype=np.int32) for length in lengths)
 
 
 @kernel
@@ -69,9 +73,9 @@ def _pass_back(first, end, cut, step, mesh, index, barycentrics, grad_planes, li
     height, width = index.shape[1:]
     channels = attributes.shape[2]
     area = np.uint64(height * width)
-    # Lists are this call's own: the newest pixel of each triangle, triangles as they come, the pixel before each one.
+    # This call's own of `pixel_lists`.
     newest, order, before = lists[0][first // step], lists[1][first // step], lists[2][first // step]
-    newest[:] = _NONE
+    newest[:] = NO_PIXEL
     corners = triangles.reshape(-1)
     for unit in range(first, end):
         picture, band = unit // cut, unit % cut
@@ -85,15 +89,15 @@ def _pass_back(first, end, cut, step, mesh, index, barycentrics, grad_planes, li
         for entry in range(found):
             number = np.uint64(order[entry])
             last = newest[number]
-            newest[number] = _NONE
+            newest[number] = NO_PIXEL
             vertices = vertices_of(corners, number)
             for channel in range(0, channels, 3):
                 three = three_channels(channel, channels)
-                slopes = _slopes(values, vertices, three, channels)
-                derivatives = _derivatives(place, vertices, slopes)
+                slopes = slopes_of(values, vertices, three, channels)
+                derivatives = derivatives_of(place, vertices, slopes)
                 found_sums = _sum_pixels(shares, grads, area, three, slopes, last, before)
-                _add_to_values(totals[1], vertices, three, channels, found_sums)
-                _add_to_points(totals[0], vertices, slopes, derivatives, found_sums)
+                add_to_values(totals[1], vertices, three, channels, found_sums)
+                add_to_points(totals[0], vertices, slopes, derivatives, found_sums)
 
 
 @helper
@@ -128,7 +132,7 @@ def three_channels(first, channels):
 
 
 @contracted_helper
-def _slopes(values, vertices, three, channels):
+def slopes_of(values, vertices, three, channels):
     """By how much three values differ between the first corner and the second, and the third; 0 where one repeats."""
     a, b, c = rows_of(vertices, channels)
     real = values.dtype.type
@@ -170,7 +174,7 @@ def _sum_pixels(shares, grads, area, three, slopes, pixel, before):
 
 
 @helper
-def _add_to_values(total, vertices, three, channels, sums):
+def add_to_values(total, vertices, three, channels, sums):
     a, b, c = rows_of(vertices, channels)
     for channel in range(3):
         at = three[channel]
@@ -181,7 +185,7 @@ def _add_to_values(total, vertices, three, channels, sums):
 
 
 @contracted_helper
-def _derivatives(points, vertices, slopes):
+def derivatives_of(points, vertices, slopes):
     """Of a triangle: z / E and 1 / z of its corners, and the derivatives of s and of n along x and along y."""
     second, third = slopes
     one, two = np.uint64(1), np.uint64(2)
@@ -198,7 +202,7 @@ def _derivatives(points, vertices, slopes):
 
 
 @contracted_helper
-def _add_to_points(total, vertices, slopes, derivatives, sums):
+def add_to_points(total, vertices, slopes, derivatives, sums):
     scales, near, right, down = derivatives
     two = np.uint64(2)
     a, b, c = rows_of(vertices, 3)

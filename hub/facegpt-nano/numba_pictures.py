@@ -14,7 +14,8 @@
 """From points and what they carry to finished planes, for Numba on the CPU, without barycentrics in between.
 
 The same as `rasterize`, `interpolate`, the sRGB curve and normals of length 1 one after the other. The backward pass
-works the weights of a pixel out again: that is faster than to write and read them.
+works the weights of a pixel out again: that is faster than to write and read them. It goes triangle by triangle, as
+`numba_gradients` explains, through the pixels that a loss looks at.
 """
 
 from typing import Any
@@ -25,13 +26,25 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .numba_color import encode_row, encoding_slope
-from .numba_kernels import INDEX, allocate, array, bands, dtype_of, helper, kernel, run
+from .numba_gradients import (
+    NO_PIXEL,
+    add_to_points,
+    add_to_values,
+    derivatives_of,
+    pixel_lists,
+    rows_of,
+    slopes_of,
+    three_channels,
+    vertices_of,
+)
+from .numba_kernels import INDEX, allocate, array, bands, contracted_helper, dtype_of, helper, kernel, portion, run
 from .numba_rasterizer import limits_of
-from .numba_visibility import corners_of, find_visible, locate, pass_back
+from .numba_visibility import corners_of, find_visible, locate, positive_edges, signed_edges
 from .scanline import Settings
 from .topology import Topology
 
 _LEAST_SQUARE = 1e-12  # of an interpolated normal that has a direction
+_PLAIN, _COLOR, _NORMAL = range(3)  # what a plane shows of what it mixes
 
 
 def draw(points: Tensor, values: Tensor, topology: Topology, settings: Settings) -> tuple[Tensor, ...]:
@@ -83,8 +96,9 @@ class _Draw(torch.autograd.Function):
             for dimensions, plane in zip((3, 4, 4, 4), (grad_depth, *grad_planes), strict=True)
         )
         mesh = array(points), array(values), ctx.topology.compact
-        given = cut, mesh, array(index), array(image), upstream
-        run(_draw_backward, count * cut, *given, tuple(total.numpy() for total in sums))
+        given = cut, portion(count * cut), mesh, array(index), array(image), upstream
+        lists = pixel_lists(ctx.topology, index, cut)
+        run(_draw_backward, count * cut, *given, lists, tuple(total.numpy() for total in sums))
         return *(total.sum(1) if cut > 1 else total[:, 0] for total in sums), None, None
 
 
@@ -119,122 +133,183 @@ def _draw_row(face, planes, row, width):
     points, values, triangles = face
     index, depth, mask, image, normals, attributes = planes
     real = points.dtype.type
+    start, end, channels = row * width, (row + 1) * width, np.uint64(values.shape[1])
+    flat = values.reshape(-1)
+    image[:, start:end] = 0
+    normals[:, start:end] = 0
+    attributes[:, start:end] = 0
     leftmost, rightmost = width, 0
     for column in range(width):
-        pixel = np.uint64(row * width + column)
+        pixel = np.uint64(start + column)
         mask[pixel] = index[pixel] >= 0
         if index[pixel] < 0:
-            for channel in range(3):
-                image[channel, pixel] = normals[channel, pixel] = 0
-            for channel in range(attributes.shape[0]):
-                attributes[channel, pixel] = 0
             continue
         leftmost, rightmost = min(leftmost, column), column + 1
         corners = corners_of(triangles, index[pixel])
         shares, depth[pixel] = locate(points, corners, real(column + 0.5), real(row + 0.5))
+        rows = rows_of(corners, channels)
         for channel in range(3):
-            image[channel, pixel] = _mixed(values, corners, shares, channel)
-        x, y, z = (
-            _mixed(values, corners, shares, 3),
-            _mixed(values, corners, shares, 4),
-            _mixed(values, corners, shares, 5),
-        )
+            image[channel, pixel] = _mixed(flat, rows, shares, channel)
+        x, y, z = _mixed(flat, rows, shares, 3), _mixed(flat, rows, shares, 4), _mixed(flat, rows, shares, 5)
         length = real(1) / np.sqrt(max(x * x + y * y + z * z, real(_LEAST_SQUARE)))
         normals[0, pixel], normals[1, pixel], normals[2, pixel] = x * length, y * length, z * length
         for channel in range(attributes.shape[0]):
-            attributes[channel, pixel] = _mixed(values, corners, shares, 6 + channel)
+            attributes[channel, pixel] = _mixed(flat, rows, shares, 6 + channel)
     return leftmost, rightmost
 
 
-@helper
-def _mixed(values, corners, shares, channel):
-    a, b, c = corners
-    return shares[0] * values[a, channel] + shares[1] * values[b, channel] + shares[2] * values[c, channel]
+@contracted_helper
+def _mixed(values, rows, shares, channel):
+    a, b, c = rows
+    at = np.uint64(channel)
+    return shares[0] * values[a + at] + shares[1] * values[b + at] + shares[2] * values[c + at]
 
 
 @kernel
-def _draw_backward(first, end, cut, mesh, index, image, upstream, sums):
+def _draw_backward(first, end, cut, step, mesh, index, image, upstream, lists, sums):
     """Sum in `sums` `(N, cut, V, ...)` what the planes pass back to points and values; planes may be empty."""
     height, width = index.shape[1:]
-    area = height * width
+    area, channels = height * width, mesh[1].shape[2]
+    corners = mesh[2].reshape(-1)
     has_depth, has_image = upstream[0].shape[0] > 0, upstream[1].shape[0] > 0
     has_normals, has_attributes = upstream[2].shape[0] > 0, upstream[3].shape[0] > 0
-    given = has_image, has_normals, upstream[3].shape[1] if has_attributes else 0, has_depth
+    counts = 1 * has_depth, 3 * has_image, 3 * has_normals, upstream[3].shape[1] if has_attributes else 0
+    newest, order, before = lists[0][first // step], lists[1][first // step], lists[2][first // step]
+    newest[:] = NO_PIXEL
     for unit in range(first, end):
         picture, band = unit // cut, unit % cut
-        face = mesh[0][picture], mesh[1][picture], mesh[2]
-        seen = index[picture].reshape(area), image[picture].reshape(3 * area)
+        pixels = height * band // cut * width, height * (band + 1) // cut * width
+        numbers, encoded = index[picture].reshape(area), image[picture].reshape(3 * area)
         grads = (
             upstream[0][picture : picture + has_depth].reshape(-1),
             upstream[1][picture : picture + has_image].reshape(-1),
             upstream[2][picture : picture + has_normals].reshape(-1),
             upstream[3][picture : picture + has_attributes].reshape(-1),
         )
-        totals = sums[0][picture, band], sums[1][picture, band]
+        found = _list_touched(numbers, grads, counts, pixels, newest, order, before)
+        place, values = mesh[0][picture].reshape(-1), mesh[1][picture].reshape(-1)
+        totals = sums[0][picture, band].reshape(-1), sums[1][picture, band].reshape(-1)
         totals[0][:], totals[1][:] = 0, 0
-        for row in range(height * band // cut, height * (band + 1) // cut):
-            for column in range(width):
-                if seen[0][np.uint64(row * width + column)] >= 0:
-                    _pixel_backward(face, seen, grads, given, (row, column), (height, width), totals)
+        for entry in range(found):
+            number = np.uint64(order[entry])
+            linked = newest[number], before, width, np.uint64(area)
+            newest[number] = NO_PIXEL
+            of_mesh = place, vertices_of(corners, number)
+            if counts[1] > 0:
+                three = three_channels(0, 3)
+                _pass_back(of_mesh, (values, channels, three), (_COLOR, grads[1], three, encoded), linked, totals)
+            if counts[2] > 0:
+                given = _NORMAL, grads[2], three_channels(0, 3), encoded
+                _pass_back(of_mesh, (values, channels, three_channels(3, 6)), given, linked, totals)
+            for channel in range(0, counts[3], 3):
+                given = _PLAIN, grads[3], three_channels(channel, counts[3]), encoded
+                _pass_back(of_mesh, (values, channels, three_channels(6 + channel, channels)), given, linked, totals)
+            if counts[0] > 0:  # a depth is the mean of the corners' depths
+                given = _PLAIN, grads[0], three_channels(0, 1), encoded
+                _pass_back(of_mesh, (place, 3, three_channels(2, 3)), given, linked, (totals[0], totals[0]))
 
 
 @helper
-def _pixel_backward(face, seen, grads, given, place, size, totals):
-    """Of one covered pixel."""
-    points, values, triangles = face
-    real = points.dtype.type
-    area, pixel = np.uint64(size[0] * size[1]), np.uint64(place[0] * size[1] + place[1])
-    corners = corners_of(triangles, seen[0][pixel])
-    x, y = real(place[1] + 0.5), real(place[0] + 0.5)
-    shares, _ = locate(points, corners, x, y)
-    passed, grad_depth = (real(0), real(0), real(0)), real(0)
-    if given[0]:
-        passed = _color_backward(values, corners, shares, passed, (seen[1], grads[1], pixel, area), totals[1])
-    if given[1]:
-        passed = _normal_backward(values, corners, shares, passed, (grads[2], pixel, area), totals[1])
-    for channel in range(given[2]):
-        grad = grads[3][np.uint64(channel) * area + pixel]
-        passed = _mixed_backward(values, corners, shares, grad, 6 + channel, passed, totals[1])
-    if given[3]:
-        grad_depth = grads[0][pixel]
-    pass_back(points, corners, x, y, passed, grad_depth, totals[0])
+def _list_touched(numbers, grads, counts, pixels, newest, order, before):
+    """Link the pixels of each triangle to which anything is passed back, since a loss may look at few; how many
+    triangles have any."""
+    found, area = 0, np.uint64(numbers.shape[0])
+    for number_of_pixel in range(pixels[0], pixels[1]):
+        pixel = np.uint64(number_of_pixel)
+        if numbers[pixel] < 0 or not _is_touched(grads, counts, area, pixel):
+            continue
+        number = np.uint64(numbers[pixel])
+        last = newest[number]
+        order[np.uint64(found)] = number
+        found += last < 0
+        before[pixel] = last
+        newest[number] = number_of_pixel
+    return found
 
 
 @helper
-def _color_backward(values, corners, shares, passed, planes, total):
-    image, grads, pixel, area = planes
-    for channel in range(3):
-        at = np.uint64(channel) * area + pixel
-        slope = encoding_slope(_mixed(values, corners, shares, channel), image[at])
-        passed = _mixed_backward(values, corners, shares, grads[at] * slope, channel, passed, total)
-    return passed
+def _is_touched(grads, counts, area, pixel):
+    one = _is_any(grads[1], counts[1], area, pixel) or _is_any(grads[3], counts[3], area, pixel)
+    return one or _is_any(grads[0], counts[0], area, pixel) or _is_any(grads[2], counts[2], area, pixel)
 
 
 @helper
-def _normal_backward(values, corners, shares, passed, planes, total):
-    """Of a mixed normal that is scaled to length 1."""
-    grads, pixel, area = planes
-    real = type(shares[0])
-    x, y, z = (
-        _mixed(values, corners, shares, 3),
-        _mixed(values, corners, shares, 4),
-        _mixed(values, corners, shares, 5),
-    )
-    p, q, r = grads[pixel], grads[area + pixel], grads[area + area + pixel]
+def _is_any(planes, count, area, pixel):
+    for channel in range(count):
+        if planes[np.uint64(channel) * area + pixel] != 0:
+            return True
+    return False
+
+
+@helper
+def _pass_back(of_mesh, table, given, linked, totals):
+    """What three planes pass back over one triangle, to its points and to a table of values."""
+    points, vertices = of_mesh
+    values, channels, three = table
+    slopes = slopes_of(values, vertices, three, channels)
+    first = values[np.uint64(vertices[0]) * np.uint64(channels) + three[0]]
+    second = values[np.uint64(vertices[0]) * np.uint64(channels) + three[1]]
+    third = values[np.uint64(vertices[0]) * np.uint64(channels) + three[2]]
+    sums = _sum_pixels(points, vertices, (first, second, third), slopes, given, linked)
+    add_to_values(totals[1], vertices, three, channels, sums)
+    add_to_points(totals[0], vertices, slopes, derivatives_of(points, vertices, slopes), sums)
+
+
+@contracted_helper
+def _sum_pixels(points, vertices, start, slopes, given, linked):
+    """For each corner: the sums of b g for three planes, and that of b q, as in `numba_gradients`."""
+    pixel, before, width, area = linked
+    second, third = slopes
+    kind, grads, three, encoded = given
+    real, one, two = points.dtype.type, np.uint64(1), np.uint64(2)
+    a, b, c = rows_of(vertices, 3)
+    near = real(1) / points[a + two], real(1) / points[b + two], real(1) / points[c + two]
+    nothing = real(0), real(0), real(0), real(0)
+    of_a, of_b, of_c = nothing, nothing, nothing
+    k, m, n = three[0] * area, three[1] * area, three[2] * area
+    row = pixel // width
+    row_start = row * width
+    while pixel >= 0:
+        at = np.uint64(pixel)
+        while pixel < row_start:  # a division for each pixel would take longer
+            row, row_start = row - 1, row_start - width
+        x, y = real(pixel - row_start) + real(0.5), real(row) + real(0.5)
+        xs = points[a] - x, points[b] - x, points[c] - x
+        ys = points[a + one] - y, points[b + one] - y, points[c + one] - y
+        u, v, w = positive_edges(signed_edges(xs, ys))
+        u, v, w = u * near[0], v * near[1], w * near[2]
+        scale = real(1) / (u + v + w)
+        u, v, w = u * scale, v * scale, w * scale
+        f, g, h = grads[k + at], grads[m + at], grads[n + at]
+        if kind != _PLAIN:
+            p = start[0] + (v * second[0] + w * third[0])
+            q = start[1] + (v * second[1] + w * third[1])
+            r = start[2] + (v * second[2] + w * third[2])
+            if kind == _COLOR:
+                f, g, h = (
+                    f * encoding_slope(p, encoded[k + at]),
+                    g * encoding_slope(q, encoded[m + at]),
+                    h * encoding_slope(r, encoded[n + at]),
+                )
+            else:
+                f, g, h = _across((p, q, r), (f, g, h))
+        q = f * (v * second[0] + w * third[0])
+        q += g * (v * second[1] + w * third[1])
+        q += h * (v * second[2] + w * third[2])
+        of_a = of_a[0] + u * f, of_a[1] + u * g, of_a[2] + u * h, of_a[3] + u * q
+        of_b = of_b[0] + v * f, of_b[1] + v * g, of_b[2] + v * h, of_b[3] + v * q
+        of_c = of_c[0] + w * f, of_c[1] + w * g, of_c[2] + w * h, of_c[3] + w * q
+        pixel = before[at]
+    return of_a, of_b, of_c
+
+
+@helper
+def _across(normal, grads):
+    """What a mixed normal that is scaled to length 1 passes back to itself."""
+    x, y, z = normal
+    p, q, r = grads
+    real = type(x)
     square = x * x + y * y + z * z
     along = (x * p + y * q + z * r) / square if square > real(_LEAST_SQUARE) else real(0)
     length = real(1) / np.sqrt(max(square, real(_LEAST_SQUARE)))
-    passed = _mixed_backward(values, corners, shares, length * (p - along * x), 3, passed, total)
-    passed = _mixed_backward(values, corners, shares, length * (q - along * y), 4, passed, total)
-    return _mixed_backward(values, corners, shares, length * (r - along * z), 5, passed, total)
-
-
-@helper
-def _mixed_backward(values, corners, shares, grad, channel, passed, total):
-    """Add what a mixed value passes back to the vertices' `total (V, C)` and to the gradients of the shares."""
-    a, b, c = corners
-    first, second, third = values[a, channel], values[b, channel], values[c, channel]
-    total[a, channel] += grad * shares[0]
-    total[b, channel] += grad * shares[1]
-    total[c, channel] += grad * shares[2]
-    return passed[0] + grad * first, passed[1] + grad * second, passed[2] + grad * third
+    return length * (p - along * x), length * (q - along * y), length * (r - along * z)
