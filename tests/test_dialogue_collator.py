@@ -16,6 +16,7 @@ from collections import Counter
 
 import pytest
 import torch
+from facegpt_trainer.attributes import sample_portraits
 from facegpt_trainer.collator import FaceCollator
 from facegpt_trainer.data_engine import DataEngine
 from facegpt_trainer.dialogue_collator import (
@@ -29,7 +30,7 @@ from facegpt_trainer.dialogue_collator import (
 from facegpt_trainer.dialogues import FRESH, Dialogue, Source
 from facegpt_trainer.face_questions import tell_truths
 from facegpt_trainer.face_references import Seen, references_to, several_or_none
-from facegpt_trainer.picture_dialogues import FOUND_KINDS, NO_FACE, PICTURE_KINDS, PictureGrammar
+from facegpt_trainer.picture_dialogues import FOUND_KINDS, NO_FACE, PICTURE_KINDS, PictureGrammar, _as_found
 from facegpt_trainer.shape_pictures import COLOURS, PLACES, DrawnShape, ShapeGrammar, draw_shapes
 from facegpt_trainer.training_config import LOSS_WEIGHTS
 
@@ -44,7 +45,8 @@ SHARES = {
     "descriptions": 0.1,
     "edits": 0.1,
     "questions": 0.05,
-    "requests": 0.1,
+    "requests": 0.05,
+    "answers": 0.05,
     "faces": 0.1,
     "shapes": 0.1,
 }
@@ -136,6 +138,16 @@ def test_faces_that_were_found_are_given_and_shown_again(grammar: PictureGrammar
         if dialogue.kind == "reconstruct":
             assert dialogue.references == tuple(range(given))
     assert again["reconstruct", True] and again["refer", False] and not again["reconstruct", False]
+
+
+def test_found_expressions_are_fainter_and_stray(grammar: PictureGrammar, measurer: FaceMeasurer):
+    face = sample_portraits(torch.Generator().manual_seed(0), measurer, 1)
+    source = Source(grammar.shapes, 0)
+    calm = [_as_found(source, face).expression for _ in range(20)]
+    assert all(0 <= shown.min() and shown.max() < 0.5 for shown in calm) and max(s.max() for s in calm) > 0.1
+    full = face._replace(expression=torch.ones_like(face.expression))
+    fades = torch.cat([_as_found(source, full).expression for _ in range(20)]).mean(1)
+    assert fades.min() < 0.7 < fades.max() <= 1
 
 
 def test_a_picture_gives_most_of_the_faces_that_were_found_in_it(grammar: PictureGrammar):

@@ -36,14 +36,16 @@ from .shape_pictures import ShapeGrammar
 from .text_dialogues import TEXT_DIALOGUES, TextGrammar
 
 LANDMARKS = 468
-# Dialogues without pictures: those of one short question, and those that go on about faces.
-SHORT = ("explicit", "speculative", "unknown word", "declined", "no face yet", "small talk")
+# Dialogues without pictures: requests for faces, what is answered in words alone, and those that go on about faces.
+REQUESTS = ("explicit", "speculative")
+ANSWERS = ("unknown word", "declined", "no face yet", "small talk")
 TEXT_KINDS = {
     "descriptions": ("explicit",),
     "edits": ("one edit",),
     "questions": ("question given", "describe given"),
-    "requests": SHORT,
-    "faces": tuple(kind for kind in TEXT_DIALOGUES if kind not in SHORT),
+    "requests": REQUESTS,
+    "answers": ANSWERS,
+    "faces": tuple(kind for kind in TEXT_DIALOGUES if kind not in REQUESTS + ANSWERS),
 }
 ALIKE = 4  # draws without pictures are cut from so many at once, by length: less padding
 INTERLEAVED = 4  # so many of these come in turns, that not all draws in a row are of one kind

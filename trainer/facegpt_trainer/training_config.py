@@ -69,6 +69,7 @@ DIALOGUE_KINDS = (
     "edits",
     "questions",
     "requests",
+    "answers",
     "faces",
 )
 
@@ -148,8 +149,9 @@ class FaceGPTTrainingConfig(SFTConfig):
         metadata={
             "help": "Shares of the batches: `looks` (pictures and photographs whose faces are asked for), and "
             "dialogues: `pictures`, `found` (on the faces of a picture, without the picture), `shapes` (no faces), "
-            "`descriptions` (of faces to make), `edits` (one each), `questions` (on given faces), `requests` (all "
-            "that is short, descriptions too), `faces` (given and edited). "
+            "`descriptions` (of faces to make), `edits` (one each), `questions` (on given faces), `requests` (for "
+            "faces: descriptions and situations), `answers` (in words alone: unknown words, what is declined, small "
+            "talk), `faces` (given and edited). "
             "Empty: looks alone."
         },
     )

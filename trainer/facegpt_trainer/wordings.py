@@ -94,6 +94,10 @@ SHAPE_EDIT = Wordings(
         "Give {object} {phrase}.",
         "Make {possessive} {part} {degree} {comparative}.",
         "The {part} should be {degree} {comparative}.",
+        "{Pronoun} should have {phrase}.",
+        "Change the {part}: {degree} {comparative}.",
+        "I want {possessive} {part} {degree} {comparative}.",
+        "Let the {part} be {degree} {comparative}.",
     ),
     ("Please make the {part} {degree} {comparative}.", "I want the {part} {degree} {comparative}."),
 )
@@ -124,13 +128,62 @@ LIGHT_EDIT = Wordings(
 )
 BRIGHTER = Wordings(("Make it brighter.", "More light.", "Brighter, please."), ("Make the light brighter.",))
 DIMMER = Wordings(("Make it darker.", "Less light.", "Darker, please."), ("Make the light darker.",))
-MORE = Wordings(("More.", "A bit more.", "Even more.", "More of that.", "Stronger."), ("Still more.", "More, please."))
-LESS = Wordings(
-    ("Less.", "A little less.", "Not so much.", "Less of that.", "Weaker."), ("A bit less.", "Less, please.")
+MORE = Wordings(
+    (
+        "More.",
+        "A bit more.",
+        "Even more.",
+        "More of that.",
+        "Stronger.",
+        "Still more of that.",
+        "Much more.",
+        "A little more.",
+        "Do more of it.",
+        "More, more.",
+    ),
+    ("Still more.", "More, please."),
 )
-UNDO = Wordings(("Undo.", "Undo that.", "Take that back.", "Go back.", "Undo the change."), ("Please undo that.",))
+LESS = Wordings(
+    (
+        "Less.",
+        "A little less.",
+        "Not so much.",
+        "Less of that.",
+        "Weaker.",
+        "Not so much, please.",
+        "Much less.",
+        "Do less of it.",
+        "A little weaker.",
+        "Less than that.",
+    ),
+    ("A bit less.", "Less, please."),
+)
+UNDO = Wordings(
+    (
+        "Undo.",
+        "Undo that.",
+        "Take that back.",
+        "Go back.",
+        "Undo the change.",
+        "Please go back.",
+        "Please undo.",
+        "Take back the last change.",
+        "Undo the last change.",
+        "Undo it.",
+    ),
+    ("Please undo that.",),
+)
 UNDO_TWICE = Wordings(
-    ("Undo twice.", "Undo the last two changes.", "Go back two steps."), ("Undo that twice.", "Take two steps back.")
+    (
+        "Undo twice.",
+        "Undo the last two changes.",
+        "Go back two steps.",
+        "Undo two changes.",
+        "Take back two changes.",
+        "Undo two steps.",
+        "Take the last two changes back.",
+    ),
+    ("Undo that twice.", "Take two steps back."),
 )
 DESCRIBE_GIVEN = Wordings(
     (
@@ -140,12 +193,37 @@ DESCRIBE_GIVEN = Wordings(
         "What does {face} look like?",
         "{face} Tell me about this face.",
         "{face} Describe it.",
+        "{face} What does this face look like?",
+        "{face} Say what is special about it.",
+        "Describe this face: {face}",
+        "What is special about {face}?",
+        "What can you say about {face}?",
     ),
     ("{face} Please describe this face.", "Tell me about {face}."),
 )
-DESCRIBE_AGAIN = Wordings(("Describe this face.", "What does it look like?", "Describe it."), ("Please describe it.",))
+DESCRIBE_AGAIN = Wordings(
+    (
+        "Describe this face.",
+        "What does it look like?",
+        "Describe it.",
+        "What is special about it?",
+        "Tell me about this face.",
+        "Please describe this face.",
+        "What does this face look like?",
+    ),
+    ("Please describe it.",),
+)
 ASK_PART = Wordings(
-    ("How {verb} the {part}?", "What {verb} the {part} like?", "What shape {verb} the {part}?"),
+    (
+        "How {verb} the {part}?",
+        "What {verb} the {part} like?",
+        "What shape {verb} the {part}?",
+        "Tell me about the {part}.",
+        "What can you say about the {part}?",
+        "How would you describe the {part}?",
+        "Say something about the {part}.",
+        "What do you say of the {part}?",
+    ),
     ("Describe the {part}.",),
 )
 ASK_EXPRESSION = Wordings(
@@ -155,37 +233,163 @@ ASK_EXPRESSION = Wordings(
         "How does the person feel?",
         "What does the face show?",
         "What is the mood?",
+        "How does the face look?",
+        "Which feeling is in the face?",
+        "What feeling does the face show?",
+        "Which expression is it?",
+        "What is the person feeling?",
+        "Which mood is the person in?",
+        "Describe the expression.",
+        "Name the expression.",
     ),
     ("Which expression does the face show?", "What does the person feel?"),
 )
 ASK_POSE = Wordings(
-    ("Where is the head turned?", "Which way does the face point?", "Is the head turned?", "How is the head turned?"),
+    (
+        "Where is the head turned?",
+        "Which way does the face point?",
+        "Is the head turned?",
+        "How is the head turned?",
+        "Which way does the head point?",
+        "Which way does the person face?",
+        "In which direction is the head turned?",
+        "Does the head point to one side?",
+        "To which side is the head turned?",
+        "Describe the pose of the head.",
+        "Where does the face point?",
+        "Where does the head point?",
+    ),
     ("Which way is the head turned?",),
 )
-ASK_TILT = Wordings(("Is the head tilted?", "Which way is the head tilted?"), ("How is the head tilted?",))
+ASK_TILT = Wordings(
+    (
+        "Is the head tilted?",
+        "Which way is the head tilted?",
+        "Does the head tilt?",
+        "To which shoulder is the head tilted?",
+        "Is the head upright?",
+        "Does the head lean to a shoulder?",
+        "Which way does the head lean?",
+        "To which side is the head tilted?",
+    ),
+    ("How is the head tilted?",),
+)
 ASK_GAZE = Wordings(
-    ("Where do the eyes look?", "Which way do the eyes look?", "Where is the gaze?"), ("Which way is the gaze?",)
+    (
+        "Where do the eyes look?",
+        "Which way do the eyes look?",
+        "Where is the gaze?",
+        "Where does the person look?",
+        "In which direction do the eyes look?",
+        "What is the direction of the gaze?",
+        "To which side do the eyes look?",
+        "Which way does the person look?",
+        "Where do the eyes point?",
+        "Describe the gaze.",
+    ),
+    ("Which way is the gaze?",),
 )
 ASK_LIGHT = Wordings(
-    ("Where does the light come from?", "From which side is the face lit?", "Where is the lamp?"),
+    (
+        "Where does the light come from?",
+        "From which side is the face lit?",
+        "Where is the lamp?",
+        "Which side is lit?",
+        "On which side is the lamp?",
+        "From where is the face lit?",
+        "Which side of the face is brighter?",
+        "What is the direction of the light?",
+        "Describe the light.",
+        "Which way does the light come from?",
+        "Where is the light?",
+        "From which side does the light come?",
+    ),
     ("Which side does the light come from?",),
 )
-ASK_MOUTH = Wordings(("Is the mouth open?", "Is the mouth open or closed?"), ("Is the mouth closed?",))
-ASK_EYES = Wordings(("Are the eyes open?", "Are the eyes open or closed?"), ("Are the eyes closed?",))
+ASK_MOUTH = Wordings(
+    (
+        "Is the mouth open?",
+        "Is the mouth open or closed?",
+        "Is the mouth shut?",
+        "Is the mouth shut or open?",
+        "Does the mouth stand open?",
+        "Do you see an open mouth?",
+        "Do you see a closed mouth?",
+        "Are the lips apart?",
+        "Are the lips closed?",
+        "Has the person opened the mouth?",
+        "Has the person closed the mouth?",
+        "Is it an open mouth or a closed one?",
+        "Open or closed: how is the mouth?",
+        "Tell me if the mouth is closed.",
+        "The mouth: is it closed?",
+    ),
+    ("Is the mouth closed?",),
+)
+ASK_EYES = Wordings(
+    (
+        "Are the eyes open?",
+        "Are the eyes open or closed?",
+        "Are the eyes shut?",
+        "Are the eyes shut or open?",
+        "Do the eyes stand open?",
+        "Do you see open eyes?",
+        "Do you see closed eyes?",
+        "Are both eyes open?",
+        "Has the person opened the eyes?",
+        "Has the person closed the eyes?",
+        "Are they open eyes or closed ones?",
+        "Open or closed: how are the eyes?",
+        "Tell me if the eyes are closed.",
+        "The eyes: are they closed?",
+    ),
+    ("Are the eyes closed?",),
+)
 COMPARE = Wordings(
     (
         "{face} {face} Which {part} {verb} {comparative}?",
         "Here are two faces: {face} {face} Whose {part} {verb} {comparative}?",
         "Compare {face} and {face}: which {part} {verb} {comparative}?",
         "{face} and {face}: whose {part} {verb} {comparative}?",
+        "Look at {face} and {face}. Whose {part} {verb} {comparative}?",
+        "{face} {face} Compare: which {part} {verb} {comparative}?",
     ),
     ("{face} {face} Whose {part} {verb} {comparative}?",),
 )
 DIFFERENCE = Wordings(
-    ("{face} {face} How do they differ?", "Compare {face} and {face}.", "{face} {face} Compare them."),
+    (
+        "{face} {face} How do they differ?",
+        "Compare {face} and {face}.",
+        "{face} {face} Compare them.",
+        "How does {face} differ from {face}?",
+        "{face} {face} What is the difference?",
+        "{face} {face} Tell me how they differ.",
+        "What is different between {face} and {face}?",
+    ),
     ("How do {face} and {face} differ?",),
 )
-UNKNOWN = Wordings(("Make the {part} {word}.", "Give {object} {phrase}.", "I want {phrase}."), ("Draw {phrase}.",))
+UNKNOWN = Wordings(
+    (
+        "Make the {part} {word}.",
+        "Give {object} {phrase}.",
+        "I want {phrase}.",
+        "Show me {phrase}.",
+        "Make {phrase}.",
+        "Create {phrase}.",
+        "Imagine {phrase}.",
+        "I want to see {phrase}.",
+        "Please draw {phrase}.",
+        "Generate {phrase}.",
+        "What does {phrase} look like?",
+        "Create the face of {phrase}.",
+        "Make a face: {phrase}.",
+        "Make the {part} a little {word}.",
+        "Now make the {part} {word}.",
+        "The {part} should be {word}.",
+        "Make {object} look {word} at the {part}.",
+    ),
+    ("Draw {phrase}.",),
+)
 WHO = Wordings(
     (
         "Who is this?",
@@ -260,22 +464,98 @@ REFER = Wordings(
         "Reconstruct the face of {who}.",
         "Make a 3D face of {who}.",
         "{Who}, please.",
+        "I want {who} in 3D.",
+        "Only {who}.",
+        "Take {who}.",
+        "Give me the face of {who}.",
+        "Find {who}.",
+        "Show {who}.",
+        "Please show me {who}.",
     ),
     ("Please reconstruct {who}.", "Show me the face of {who}."),
 )
-EDIT_ONE = Wordings(("Make {who} {verb}.", "Now make {who} {verb}."), ("Let {who} {verb}.",))
+EDIT_ONE = Wordings(
+    (
+        "Make {who} {verb}.",
+        "Now make {who} {verb}.",
+        "Please make {who} {verb}.",
+        "I want {who} to {verb}.",
+        "{Who} should {verb}.",
+    ),
+    ("Let {who} {verb}.",),
+)
 COUNT_FACES = Wordings(
-    ("How many faces are there?", "How many people do you see?", "Count the faces."), ("How many faces do you see?",)
+    (
+        "How many faces are there?",
+        "How many people do you see?",
+        "Count the faces.",
+        "How many faces do you find?",
+        "How many people are there?",
+        "How many persons are in the picture?",
+        "How many faces does the picture show?",
+        "Count the people.",
+        "What is the number of faces?",
+    ),
+    ("How many faces do you see?",),
 )
 DESCRIBE_PICTURE = Wordings(
-    ("Describe the face.", "Describe the person.", "What does the person look like?", "What do you see?"),
+    (
+        "Describe the face.",
+        "Describe the person.",
+        "What does the person look like?",
+        "What do you see?",
+        "Tell me what you see.",
+        "Who do you see: what is the face like?",
+        "Describe the picture.",
+        "Tell me about this person.",
+        "Please describe the face.",
+    ),
     ("Describe what you see.",),
 )
-ASK_PRESENCE = Wordings(("Is there a face?", "Do you see a face?", "Is somebody there?"), ("Is there a person?",))
-ASK_HIDDEN = Wordings(
-    ("Can you see the {part}?", "{verb} the {part} visible?", "{verb} the {part} hidden?"), ("Do you see the {part}?",)
+ASK_PRESENCE = Wordings(
+    (
+        "Is there a face?",
+        "Do you see a face?",
+        "Is somebody there?",
+        "Is a face there?",
+        "Can you see a face?",
+        "Do you see a person?",
+        "Is there somebody in the picture?",
+        "Is there a face in this picture?",
+        "Is anybody there?",
+        "Do you see anybody?",
+        "Does the picture show a face?",
+    ),
+    ("Is there a person?",),
 )
-ASK_GLASSES = Wordings(("Does the person wear glasses?", "Are there glasses?"), ("Do you see glasses?",))
+ASK_HIDDEN = Wordings(
+    (
+        "Can you see the {part}?",
+        "{verb} the {part} visible?",
+        "{verb} the {part} hidden?",
+        "Is something before the {part}?",
+        "Can one see the {part}?",
+        "{verb} the {part} covered?",
+        "Does something hide the {part}?",
+        "{verb} the {part} to be seen?",
+        "Do you see the {part} or not?",
+    ),
+    ("Do you see the {part}?",),
+)
+ASK_GLASSES = Wordings(
+    (
+        "Does the person wear glasses?",
+        "Are there glasses?",
+        "Do you see a pair of glasses?",
+        "Can you see glasses?",
+        "Has the person glasses on?",
+        "Are glasses to be seen?",
+        "Is the person wearing glasses?",
+        "Are there glasses on the nose?",
+        "Glasses or none?",
+    ),
+    ("Do you see glasses?",),
+)
 OPPOSITE = Wordings(
     ("What is the opposite of {word}?", "The opposite of {word}?"), ("Which word is the opposite of {word}?",)
 )
@@ -303,18 +583,70 @@ SMALL_TALK: tuple[tuple[str, str], ...] = (
     ("Tell me a joke.", "A nose walks into a room, and everybody smells it."),
 )
 WHAT_PICTURE = Wordings(
-    ("What do you see?", "What is this?", "Describe the picture."), ("What does the picture show?",)
+    (
+        "What do you see?",
+        "What is this?",
+        "Describe the picture.",
+        "Tell me what you see.",
+        "What is in the picture?",
+        "What can you see?",
+        "What does it show?",
+    ),
+    ("What does the picture show?",),
 )
 ASK_COLOUR = Wordings(
-    ("What colour is the {shape}?", "Which colour is the {shape}?", "The colour of the {shape}?"),
+    (
+        "What colour is the {shape}?",
+        "Which colour is the {shape}?",
+        "The colour of the {shape}?",
+        "Tell me the colour of the {shape}.",
+        "Of what colour is the {shape}?",
+        "What is the colour of the {shape}?",
+        "Name the colour of the {shape}.",
+    ),
     ("Which colour does the {shape} have?",),
 )
-ASK_SHAPE_OF = Wordings(("What shape is {colour}?", "Which shape is {colour}?"), ("What is {colour}?",))
+ASK_SHAPE_OF = Wordings(
+    (
+        "What shape is {colour}?",
+        "Which shape is {colour}?",
+        "Which thing is {colour}?",
+        "What is the {colour} shape?",
+        "Name the {colour} shape.",
+        "What {colour} shape is there?",
+    ),
+    ("What is {colour}?",),
+)
 ASK_WHERE = Wordings(
-    ("Where is the {shape}?", "On which side is the {shape}?"), ("Where in the picture is the {shape}?",)
+    (
+        "Where is the {shape}?",
+        "On which side is the {shape}?",
+        "Where do you see the {shape}?",
+        "Where does the {shape} stand?",
+        "In which part is the {shape}?",
+        "Tell me where the {shape} is.",
+    ),
+    ("Where in the picture is the {shape}?",),
 )
 ASK_COUNT = Wordings(
-    ("How many shapes are there?", "How many shapes do you see?", "Count the shapes."),
+    (
+        "How many shapes are there?",
+        "How many shapes do you see?",
+        "Count the shapes.",
+        "How many shapes are in the picture?",
+        "How many things do you see?",
+        "What is the number of shapes?",
+    ),
     ("How many shapes does it show?",),
 )
-ASK_IF = Wordings(("Is there a {shape}?", "Do you see a {shape}?"), ("Does it show a {shape}?",))
+ASK_IF = Wordings(
+    (
+        "Is there a {shape}?",
+        "Do you see a {shape}?",
+        "Does the picture show a {shape}?",
+        "Can you see a {shape}?",
+        "Is a {shape} there?",
+        "Is there a {shape} in the picture?",
+    ),
+    ("Does it show a {shape}?",),
+)
