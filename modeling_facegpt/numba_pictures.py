@@ -47,12 +47,15 @@ _LEAST_SQUARE = 1e-12  # of an interpolated normal that has a direction
 _PLAIN, _COLOR, _NORMAL = range(3)  # what a plane shows of what it mixes
 
 
-def draw(points: Tensor, values: Tensor, topology: Topology, settings: Settings) -> tuple[Tensor, ...]:
+def draw(
+    points: Tensor, values: Tensor, attributes: Tensor, topology: Topology, settings: Settings
+) -> tuple[Tensor, ...]:
     """Pictures of meshes.
 
     Args:
         points (`torch.Tensor` of shape `(N, V, 3)`): of `pixel_points`.
-        values (`torch.Tensor` of shape `(N, V, 6 + C)`): linear colour, normal, and attributes of any width.
+        values (`torch.Tensor` of shape `(N, V, 6)`): linear colour and normal.
+        attributes (`torch.Tensor` of shape `(N, V, C)`): of any width.
         topology (`Topology`): of the mesh.
         settings (`Settings`): size of the pictures, and what is dropped.
 
@@ -60,46 +63,53 @@ def draw(points: Tensor, values: Tensor, topology: Topology, settings: Settings)
         `tuple[torch.Tensor, ...]`: triangle index `(N, H, W)`, depth `(N, H, W)`, mask `(N, 1, H, W)`, sRGB image
         `(N, 3, H, W)`, unit normals `(N, 3, H, W)`, attributes `(N, C, H, W)`.
     """
-    return _Draw.apply(points, values, topology, settings)
+    return _Draw.apply(points, values, attributes, topology, settings)
 
 
 class _Draw(torch.autograd.Function):
-    """Points and values -> index, depth, mask, image, normals, attributes."""
+    """Points, values and attributes -> index, depth, mask, image, normals, attributes."""
 
     @staticmethod
-    def forward(ctx: Any, points: Tensor, values: Tensor, topology: Topology, settings: Settings):
+    def forward(ctx: Any, points: Tensor, values: Tensor, attributes: Tensor, topology: Topology, settings: Settings):
         count, size = points.shape[0], (settings.height, settings.width)
         real, cut = dtype_of(points), bands(count)
         planes = allocate(
             ((count, *size), INDEX),
             ((count, *size), real),
-            *(((count, channels, *size), real) for channels in (1, 3, 3, values.shape[2] - 6)),
+            *(((count, channels, *size), real) for channels in (1, 3, 3, attributes.shape[2])),
         )
-        mesh = array(points), array(values), topology.compact
+        mesh = array(points), array(values), _rows(attributes), topology.compact
         run(_draw, count * cut, cut, mesh, limits_of(points, settings), settings.cull, tuple(planes))
-        index, depth, mask, image, normals, attributes = (torch.from_numpy(plane) for plane in planes)
+        index, depth, mask, image, normals, carried = (torch.from_numpy(plane) for plane in planes)
         ctx.mark_non_differentiable(index, mask)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(points, values, index, image)
+        ctx.save_for_backward(points, values, attributes, index, image)
         ctx.topology = topology
-        return index, depth, mask, image, normals, attributes
+        return index, depth, mask, image, normals, carried
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, _: Any, grad_depth: Tensor | None, __: Any, *grad_planes: Tensor | None):
-        points, values, index, image = ctx.saved_tensors
-        count, vertices, channels = values.shape
+        points, values, attributes, index, image = ctx.saved_tensors
+        count, vertices, channels = attributes.shape
         cut = bands(count)
-        sums = points.new_empty(count, cut, vertices, 3), values.new_empty(count, cut, vertices, channels)
+        channels = 0 if grad_planes[2] is None else channels
+        sums = tuple(points.new_empty(count, cut, vertices, columns) for columns in (3, 6, channels))
         upstream = tuple(
             np.empty((0,) * dimensions, dtype=dtype_of(points)) if plane is None else array(plane)
             for dimensions, plane in zip((3, 4, 4, 4), (grad_depth, *grad_planes), strict=True)
         )
-        mesh = array(points), array(values), ctx.topology.compact
+        mesh = array(points), array(values), _rows(attributes), ctx.topology.compact
         given = cut, portion(count * cut), mesh, array(index), array(image), upstream
         lists = pixel_lists(ctx.topology, index, cut)
         run(_draw_backward, count * cut, *given, lists, tuple(total.numpy() for total in sums))
-        return *(total.sum(1) if cut > 1 else total[:, 0] for total in sums), None, None
+        to_points, to_values, to_attributes = (total.sum(1) if cut > 1 else total[:, 0] for total in sums)
+        return to_points, to_values, None if grad_planes[2] is None else to_attributes, None, None
+
+
+def _rows(attributes: Tensor) -> np.ndarray:
+    """Attributes of each picture, or `(1, V, C)` where all pictures have the same."""
+    return array(attributes[:1] if attributes.stride(0) == 0 else attributes)
 
 
 @kernel
@@ -111,8 +121,8 @@ def _draw(first, end, cut, mesh, limits, cull, planes):
     for unit in range(first, end):
         picture, band = unit // cut, unit % cut
         rows = height * band // cut, height * (band + 1) // cut
-        face = mesh[0][picture], mesh[1][picture], mesh[2]
-        find_visible(face[0], face[2], limits, cull, rows, index[picture], depth[picture])
+        face = mesh[0][picture], mesh[1][picture], mesh[2][min(picture, len(mesh[2]) - 1)], mesh[3]
+        find_visible(face[0], face[3], limits, cull, rows, index[picture], depth[picture])
         flat = (
             index[picture].reshape(area),
             depth[picture].reshape(area),
@@ -130,11 +140,11 @@ def _draw(first, end, cut, mesh, limits, cull, planes):
 @helper
 def _draw_row(face, planes, row, width):
     """Fill a row of the planes, colours as they are; the first column that shows the face, and the one after it."""
-    points, values, triangles = face
+    points, values, more, triangles = face
     index, depth, mask, image, normals, attributes = planes
     real = points.dtype.type
-    start, end, channels = row * width, (row + 1) * width, np.uint64(values.shape[1])
-    flat = values.reshape(-1)
+    start, end, channels = row * width, (row + 1) * width, attributes.shape[0]
+    flat, flat_more = values.reshape(-1), more.reshape(-1)
     image[:, start:end] = 0
     normals[:, start:end] = 0
     attributes[:, start:end] = 0
@@ -147,14 +157,15 @@ def _draw_row(face, planes, row, width):
         leftmost, rightmost = min(leftmost, column), column + 1
         corners = corners_of(triangles, index[pixel])
         shares, depth[pixel] = locate(points, corners, real(column + 0.5), real(row + 0.5))
-        rows = rows_of(corners, channels)
+        rows = rows_of(corners, 6)
         for channel in range(3):
             image[channel, pixel] = _mixed(flat, rows, shares, channel)
         x, y, z = _mixed(flat, rows, shares, 3), _mixed(flat, rows, shares, 4), _mixed(flat, rows, shares, 5)
         length = real(1) / np.sqrt(max(x * x + y * y + z * z, real(_LEAST_SQUARE)))
         normals[0, pixel], normals[1, pixel], normals[2, pixel] = x * length, y * length, z * length
-        for channel in range(attributes.shape[0]):
-            attributes[channel, pixel] = _mixed(flat, rows, shares, 6 + channel)
+        rows = rows_of(corners, channels)
+        for channel in range(channels):
+            attributes[channel, pixel] = _mixed(flat_more, rows, shares, channel)
     return leftmost, rightmost
 
 
@@ -169,8 +180,8 @@ def _mixed(values, rows, shares, channel):
 def _draw_backward(first, end, cut, step, mesh, index, image, upstream, lists, sums):
     """Sum in `sums` `(N, cut, V, ...)` what the planes pass back to points and values; planes may be empty."""
     height, width = index.shape[1:]
-    area, channels = height * width, mesh[1].shape[2]
-    corners = mesh[2].reshape(-1)
+    area = height * width
+    corners = mesh[3].reshape(-1)
     has_depth, has_image = upstream[0].shape[0] > 0, upstream[1].shape[0] > 0
     has_normals, has_attributes = upstream[2].shape[0] > 0, upstream[3].shape[0] > 0
     counts = 1 * has_depth, 3 * has_image, 3 * has_normals, upstream[3].shape[1] if has_attributes else 0
@@ -188,22 +199,29 @@ def _draw_backward(first, end, cut, step, mesh, index, image, upstream, lists, s
         )
         found = _list_touched(numbers, grads, counts, pixels, newest, order, before)
         place, values = mesh[0][picture].reshape(-1), mesh[1][picture].reshape(-1)
-        totals = sums[0][picture, band].reshape(-1), sums[1][picture, band].reshape(-1)
-        totals[0][:], totals[1][:] = 0, 0
+        more = mesh[2][min(picture, len(mesh[2]) - 1)].reshape(-1)
+        totals = (
+            sums[0][picture, band].reshape(-1),
+            sums[1][picture, band].reshape(-1),
+            sums[2][picture, band].reshape(-1),
+        )
+        totals[0][:], totals[1][:], totals[2][:] = 0, 0, 0
         for entry in range(found):
             number = np.uint64(order[entry])
             linked = newest[number], before, width, np.uint64(area)
             newest[number] = NO_PIXEL
             of_mesh = place, vertices_of(corners, number)
+            of_values = totals[0], totals[1]
             if counts[1] > 0:
                 three = three_channels(0, 3)
-                _pass_back(of_mesh, (values, channels, three), (_COLOR, grads[1], three, encoded), linked, totals)
+                _pass_back(of_mesh, (values, 6, three), (_COLOR, grads[1], three, encoded), linked, of_values)
             if counts[2] > 0:
                 given = _NORMAL, grads[2], three_channels(0, 3), encoded
-                _pass_back(of_mesh, (values, channels, three_channels(3, 6)), given, linked, totals)
+                _pass_back(of_mesh, (values, 6, three_channels(3, 6)), given, linked, of_values)
             for channel in range(0, counts[3], 3):
-                given = _PLAIN, grads[3], three_channels(channel, counts[3]), encoded
-                _pass_back(of_mesh, (values, channels, three_channels(6 + channel, channels)), given, linked, totals)
+                three = three_channels(channel, counts[3])
+                given = _PLAIN, grads[3], three, encoded
+                _pass_back(of_mesh, (more, counts[3], three), given, linked, (totals[0], totals[2]))
             if counts[0] > 0:  # a depth is the mean of the corners' depths
                 given = _PLAIN, grads[0], three_channels(0, 1), encoded
                 _pass_back(of_mesh, (place, 3, three_channels(2, 3)), given, linked, (totals[0], totals[0]))

@@ -53,7 +53,8 @@ class FusedRenderer(NamedTuple):
 
     # (vertices, albedo, light, rotation, translation, camera, near, topology) -> points, values
     shade_points: Callable
-    draw: Callable  # (points, values, topology, settings) -> index, depth, mask, image, normals, attributes
+    # (points, values, attributes, topology, settings) -> index, depth, mask, image, normals, planes of attributes
+    draw: Callable
     blend: Callable  # (image, mask, values, points, topology, index, depth) -> image, mask
 
 

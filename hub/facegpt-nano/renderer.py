@@ -181,11 +181,12 @@ def draw_points(
     check_size(size)
     topology = topology_of(triangles)
     points, values = lit
+    carried = values[..., :0]
     if attributes is not None:
         ArgumentCheck().floats("points", points, "N V 3").floats("attributes", attributes, "1|N V *")
-        values = torch.cat((values, attributes.expand(values.shape[0], -1, -1)), dim=-1)
+        carried = attributes.to(values.dtype).expand(len(values), -1, -1)
     settings = Settings(*size, near=NEAR, cull=True)
-    index, depth, mask, image, normals, carried = fused.draw(points, values, topology, settings)
+    index, depth, mask, image, normals, carried = fused.draw(points, values, carried, topology, settings)
     if silhouettes:
         image, mask = fused.blend(image, mask, values, points, topology, index, depth)
     carried = None if attributes is None else carried
