@@ -77,7 +77,7 @@ def image_terms(
     chosen = Mesh(mesh.vertices[index], mesh.albedo[index], mesh.triangles)
     region = face_model.region("face")[None, :, None]
     render = render_mesh(chosen, select_faces(parameters, index), camera, (size, size), attributes=region)
-    photographs, mask = images[index], render.mask * cast(Tensor, render.attributes)
+    photographs, mask = images[index], cast(Tensor, render.attributes)  # 0 on the background, as the mask is
     terms = {"photometric": LossTerm.of(masked_photometric_loss(render.image, photographs, mask))}
     if weights.get("photometric_mixture"):
         terms["photometric_mixture"] = LossTerm.of(mixture_photometric_loss(render.image, photographs, mask))

@@ -153,7 +153,7 @@ class MorphableModel(PreTrainedModel):
         """Vertices `(N, V, 3)` of N faces; identity, expression and gaze are used."""
         vertices = self.neutral(parameters.identity)
         if self.config.num_expression:
-            vertices = vertices + _combine(parameters.expression, self.expression_basis)
+            vertices = _combine(vertices, parameters.expression, self.expression_basis)
         if self.config.num_eyes:
             vertices = self.turn_eyes(vertices, parameters.identity, parameters.gaze)
         return vertices
@@ -164,11 +164,11 @@ class MorphableModel(PreTrainedModel):
         Args:
             identity (`torch.Tensor` of shape `(N, num_identity)`): coefficients, each ~ N(0, 1) over people.
         """
-        return self.template + _combine(identity, self.identity_basis)
+        return _combine(self.template, identity, self.identity_basis)
 
     def albedo(self, albedo: Tensor) -> Tensor:
         """Linear RGB reflectance `(N, V, 3)` in [0, 1] of coefficients `(N, num_albedo)`."""
-        values = self.albedo_mean + _combine(albedo, self.albedo_basis)
+        values = _combine(self.albedo_mean, albedo, self.albedo_basis)
         if self.config.albedo_space == "log":
             values = values.exp()
         return values.clamp(0.0, 1.0)
@@ -184,7 +184,7 @@ class MorphableModel(PreTrainedModel):
         angles = gaze.unflatten(-1, (self.config.num_eyes, 2))
         yaw, pitch = angles.unbind(-1)
         rotation = yaw_pitch_roll_to_matrix(yaw, pitch, torch.zeros_like(yaw))  # (N, eyes, 3, 3)
-        centres = (self.eye_centres + _combine(identity, self.eye_centre_basis)).unsqueeze(2)  # (N, eyes, 1, 3)
+        centres = _combine(self.eye_centres, identity, self.eye_centre_basis).unsqueeze(2)  # (N, eyes, 1, 3)
         turned = (vertices[:, self.eyeball_vertices] - centres) @ rotation.transpose(-1, -2) + centres
         return vertices.index_copy(1, self.eyeball_vertices.flatten(), turned.flatten(1, 2))
 
@@ -202,9 +202,10 @@ class MorphableModel(PreTrainedModel):
             raise ValueError(
                 f"got landmarks of kind {kind!r}, but there are {list(LANDMARK_KINDS)}; choose one of them"
             )
-        corners = self.triangles[self.get_buffer(f"landmarks_{kind}_triangles")]  # (L, 3)
-        weights = self.get_buffer(f"landmarks_{kind}_barycentrics")  # (L, 3)
-        return (vertices[:, corners] * weights.unsqueeze(-1)).sum(2)
+        corners = self.triangles[self.get_buffer(f"landmarks_{kind}_triangles")].mT  # (3, L)
+        weights = self.get_buffer(f"landmarks_{kind}_barycentrics").mT  # (3, L)
+        points = vertices.index_select(1, corners.flatten()).unflatten(1, corners.shape)  # faster than `[:, corners]`
+        return (points * weights.unsqueeze(-1)).sum(1)
 
     def region(self, name: str) -> Tensor:
         """Mask `(V,)` in [0, 1] of a region named in `config.region_names`."""
@@ -232,9 +233,10 @@ def save_morphable_model(model: MorphableModel, directory: str | Path) -> None:
     model.save_pretrained(directory, state_dict=state)
 
 
-def _combine(coefficients: Tensor, basis: Tensor) -> Tensor:
-    """`(N, K)` times `(K, ..., 3)` as one matrix product -> `(N, ..., 3)`."""
-    return (coefficients @ basis.flatten(1)).unflatten(-1, basis.shape[1:])
+def _combine(start: Tensor, coefficients: Tensor, basis: Tensor) -> Tensor:
+    """`start` `(..., 3)` or `(N, ..., 3)` plus `(N, K)` times `(K, ..., 3)` in one product -> `(N, ..., 3)`."""
+    start = start.reshape(-1, basis[0].numel())
+    return torch.addmm(start, coefficients, basis.flatten(1)).unflatten(-1, basis.shape[1:])
 
 
 def _placeholder_buffers(config: MorphableModelConfig) -> dict[str, Tensor]:
