@@ -123,6 +123,8 @@ def apply_edits(vectors: Tensor, edits: FaceEdits, picture_cameras: Tensor, conf
         picture_cameras (`torch.Tensor` of shape `(E, 3)`): as in `decode`.
         config (`MorphableModelConfig`): the 3DMM.
     """
+    if not len(vectors):
+        return vectors
     opened = spread_over_groups(edits.gates > 0, config)
     code = encode(vector_to_parameters(vectors, config), picture_cameras, config)
     changed = decode(code + edits.change * opened, picture_cameras, config)

@@ -111,6 +111,8 @@ def decode(code: Tensor, picture_cameras: Tensor, config: MorphableModelConfig) 
 
 def encode(parameters: FaceParameters, picture_cameras: Tensor, config: MorphableModelConfig) -> Tensor:
     """The code `(N, P)` of face parameters as seen by `picture_cameras` `(N, 3)`: inverse of `decode`."""
+    if not len(picture_cameras):  # most batches lack some kind of face, and many small steps cost as much for none
+        return parameters_to_vector(parameters)
     focal = picture_cameras[:, :1] * parameters.log_focal.exp()
     depth = parameters.translation[:, 2:]
     position = picture_cameras[:, 1:] + focal * parameters.translation[:, :2] / depth
