@@ -72,6 +72,7 @@ class FaceBranch:
         self.model._decode_faces(faces, ids, None, self.targets, terms, result)
         means = {name: term.mean for name, term in terms.items()}
         weighted_sum(means, self.model.config.loss_weights).backward()
+        self.model.zero_grad()  # as a step does: else gradients would be added to those of the call before
 
 
 TARGETS = ("picture_cameras", "face_targets", "face_landmarks", "face_images")
