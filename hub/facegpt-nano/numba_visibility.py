@@ -30,6 +30,7 @@ def find_visible(points, triangles, limits, cull, rows, index, depth):
     """Fill `index (H, W)` within a band of rows; where triangles compete `depth (H, W)` keeps the nearest's."""
     index[rows[0] : rows[1]] = -1
     depth[rows[0] : rows[1]] = _NO_DEPTH
+    width, flat_index, flat_depth = index.shape[1], index.reshape(-1), depth.reshape(-1)
     for number in range(triangles.shape[0]):
         corners = corners_of(triangles, number)
         x, y = _column(points, corners, 0), _column(points, corners, 1)
@@ -39,7 +40,7 @@ def find_visible(points, triangles, limits, cull, rows, index, depth):
         z = _column(points, corners, 2)
         extent = max(x[0], x[1], x[2]) - min(x[0], x[1], x[2]), max(y[0], y[1], y[2]) - min(y[0], y[1], y[2])
         if min(z[0], z[1], z[2]) > limits[0] and extent[0] < limits[2] and extent[1] < limits[2]:
-            _cover(points, triangles, number, x, y, z, rows, index, depth)
+            _cover(points, triangles, number, x, y, z, rows, width, flat_index, flat_depth)
 
 
 @helper
@@ -116,10 +117,10 @@ def _sorted_by_height(x, y):
 
 
 @helper
-def _cover(points, triangles, number, x, y, z, rows, index, depth):
+def _cover(points, triangles, number, x, y, z, rows, columns, index, depth):
     """Give a triangle the pixels that it covers, but where another one is in front."""
     real = type(x[0])
-    width = real(index.shape[1])
+    width = real(columns)
     if _first_pixel(min(x[0], x[1], x[2]), width) >= _first_pixel(max(x[0], x[1], x[2]), width):
         return
     (x0, x1, x2), (y0, y1, y2) = _sorted_by_height(x, y)
@@ -133,26 +134,30 @@ def _cover(points, triangles, number, x, y, z, rows, index, depth):
         upper, lower = x0 + (center - y0) * upper_slope, x1 + (center - y1) * lower_slope
         other = lower if center >= y1 else upper
         first, last = _first_pixel(min(one, other), width), _first_pixel(max(one, other), width)
-        if first >= last or _fill_short(index, number, row, first, last):
+        start = np.uint64(row * columns + first)
+        if first >= last or _fill_short(index, number, start, np.uint64(last - first)):
             continue
         for column in range(first, last):
-            rival = index[row, column]
-            if rival < 0 or _is_nearer(points, triangles, (number, rival), z, (row, column), depth):
-                index[row, column] = number
+            at = np.uint64(row * columns + column)
+            rival = index[at]
+            if rival < 0 or _is_nearer(points, triangles, (number, rival), z, (row, column, at), depth):
+                index[at] = number
 
 
 @helper
-def _fill_short(index, number, row, first, last):
+def _fill_short(index, number, first, length):
     """Fill a run of up to four free pixels; false where it is longer or not free.
 
     Most runs are that short. A loop's end would be guessed wrong at every other one, so all four are written, the last
     pixel more than once.
     """
-    second, third = min(first + 1, last - 1), min(first + 2, last - 1)
-    free = index[row, first] & index[row, second] & index[row, third] & index[row, last - 1]
-    if free >= 0 or last - first > 4:
+    one, two = np.uint64(1), np.uint64(2)
+    last = first + (length - one)
+    second, third = min(first + one, last), min(first + two, last)
+    free = index[first] & index[second] & index[third] & index[last]
+    if free >= 0 or length > np.uint64(4):
         return False
-    index[row, first] = index[row, second] = index[row, third] = index[row, last - 1] = number
+    index[first] = index[second] = index[third] = index[last] = number
     return True
 
 
@@ -165,15 +170,15 @@ def _is_nearer(points, triangles, numbers, z, pixel, depth):
     if min(z[0], z[1], z[2]) > real(_BEYOND) * max(others[0], others[1], others[2]):
         return False
     if real(_BEYOND) * max(z[0], z[1], z[2]) < min(others[0], others[1], others[2]):
-        depth[pixel] = real(_NO_DEPTH)
+        depth[pixel[2]] = real(_NO_DEPTH)
         return True
     x, y = real(pixel[1]) + real(0.5), real(pixel[0]) + real(0.5)
-    if depth[pixel] == _NO_DEPTH:
-        depth[pixel] = _exact_depth(points, rival, x, y)
+    if depth[pixel[2]] == _NO_DEPTH:
+        depth[pixel[2]] = _exact_depth(points, rival, x, y)
     exact = _exact_depth(points, corners_of(triangles, numbers[0]), x, y)
-    if not exact < depth[pixel]:
+    if not exact < depth[pixel[2]]:
         return False
-    depth[pixel] = exact
+    depth[pixel[2]] = exact
     return True
 
 
