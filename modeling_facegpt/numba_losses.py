@@ -94,7 +94,6 @@ def _gradients(first, end, images, targets, slopes, grad_losses, gradients):
             image, target = images[picture, channel].reshape(-1), targets[picture, channel].reshape(-1)
             gradient = gradients[picture, channel].reshape(-1)
             for at in range(slope.size):
-                # Outside the mask the target may be anything, NaN too.
-                gradient[at] = (
-                    grad_losses[picture] * slope[at] * (image[at] - target[at]) if slope[at] != 0 else slope[at]
-                )
+                # Outside the mask the target may be anything, NaN too; without a branch many pixels are taken at once.
+                passed = grad_losses[picture] * slope[at] * (image[at] - target[at])
+                gradient[at] = passed if slope[at] != 0 else slope[at]
