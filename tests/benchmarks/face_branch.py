@@ -121,6 +121,7 @@ def median_milliseconds(task: Callable[[], None], runs: int) -> float:
 def branch_operations() -> tuple[float, float]:
     """Operations and bytes of the face branch for one face, whose head reads LLaVA's states."""
     model = FaceGPTForConditionalGeneration.from_pretrained(NANO, dtype=torch.float32)
+    model.config.dialogue_hidden_size = None  # its heads read states of nano's width, and are not counted here
     inputs = nano_batch(model, 1)
     branch = FaceBranch(model, inputs, FaceHead(model.config, LlavaConfig().get_text_config().hidden_size))
     with FlopCounterMode(display=False) as counter:
