@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
-from .camera import Camera
 from .dialogue import (
     NEW_TOKENS,
     Answer,
@@ -29,15 +28,15 @@ from .dialogue import (
     count_faces,
     encode_dialogues,
     give_faces,
+    keep_what_is_known,
     no_faces,
     user_message,
 )
-from .face_editing import FRESH
-from .face_parameters import concatenate_faces, parameters_to_vector, select_faces
+from .face_parameters import concatenate_faces, select_faces
 from .flow_head import FaceSampling
 from .generation_facegpt import check_pictures
 from .processing_facegpt import FaceGPTProcessor
-from .reconstruction import Reconstruction, select_reconstruction
+from .reconstruction import Reconstruction, to_device
 
 
 class ChatState(NamedTuple):
@@ -54,8 +53,8 @@ class ChatSession:
     Args:
         model (`FaceGPTForConditionalGeneration`): in evaluation mode.
         processor (`FaceGPTProcessor`, *optional*): default: the one saved beside the model.
-        photograph (`PIL.Image.Image`, *optional*): RGB and upright; what the chat is about. Its faces are found at
-            once, and given to a model that reads faces.
+        photograph (`PIL.Image.Image`, *optional*): RGB and upright; what the chat is about. Unless
+            `faces` are given, a model that reads faces finds them at once.
         focal (`float`, *optional*): its focal length in pixels; default 1.2 times the longer side.
         faces (`Reconstruction`, *optional*): faces to talk about, such as `read_result` reads.
         seed (`int`): of the faces that are made from words; each new one differs from those before.
@@ -86,6 +85,8 @@ class ChatSession:
             )
         if faces is not None or photograph is None:
             seen = None if photograph is None else check_pictures([photograph], [focal])[0]
+            if faces is not None and faces.probability.device != model.device:
+                faces = to_device(faces, model.device)
             count = 0 if faces is None else len(faces.probability)
             self.states = [ChatState(Dialogue((), no_faces(model), seen), faces, count)]
         else:
@@ -115,7 +116,7 @@ class ChatSession:
         before = self.state
         asked = self._shorten(self._ask(before, words))
         [answer] = answer_dialogues(self.model, self.processor, [asked], on_words=on_words, **self.settings)
-        answer = _keep_what_is_known(answer, before.faces)
+        answer = keep_what_is_known(answer, [state.faces for state in reversed(self.states)])
         dialogue = asked._replace(
             messages=(*asked.messages, assistant_message(answer.text)),
             faces=concatenate_faces([asked.faces, answer.faces.parameters]),
@@ -185,20 +186,3 @@ def _forget_first_turn(dialogue: Dialogue) -> Dialogue:
     faces = select_faces(dialogue.faces, slice(count_faces(forgotten), None))
     given = select_faces(dialogue.faces, slice(count_faces(forgotten[:1])))
     return give_faces(dialogue._replace(messages=kept, faces=faces), given)
-
-
-def _keep_what_is_known(answer: Answer, before: Reconstruction | None) -> Answer:
-    """The answer with faces that were there before, where all are, as they were; and with changed faces, where all are
-    changes, before the camera that the faces had before."""
-    if before is None or not answer.references or FRESH in answer.references:
-        return answer
-    said, known = (parameters_to_vector(faces.parameters) for faces in (answer.faces, before))
-    same = (said[:, None] == known[None]).all(-1)
-    if same.any(-1).all():
-        return answer._replace(faces=select_reconstruction(before, same.int().argmax(-1)))
-    count = len(answer.references)
-    camera = Camera(
-        before.camera.focal[:1].expand(count),
-        before.camera.principal_point[:1].expand(count, 2),
-    )
-    return answer._replace(faces=answer.faces._replace(size=before.size, camera=camera))

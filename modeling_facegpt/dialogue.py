@@ -15,10 +15,10 @@
 
 Every `<FACE>` of a dialogue stands for a face whose parameters are known: one that a person gave, or one of an earlier
 answer. The model reads them where it has a face encoder. A face that an answer finds in a photograph is looked at once
-more, and kept or dropped, as `reconstruct` does; one that it makes from words or by a change stays as it was decoded.
+more, and kept or dropped; one that it makes from words or by a change stays as it was decoded.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -106,22 +106,42 @@ def give_faces(dialogue: Dialogue, faces: FaceParameters) -> Dialogue:
     return dialogue._replace(messages=(message, *later), faces=concatenate_faces([faces, dialogue.faces]))
 
 
-def look_first(model: Any, processor: FaceGPTProcessor, dialogues: Sequence[Dialogue]) -> list[Dialogue]:
+def look_first(
+    model: Any, processor: FaceGPTProcessor, dialogues: Sequence[Dialogue]
+) -> tuple[list[Dialogue], list[Reconstruction | None]]:
     """Dialogues that begin with a photograph, the faces that a look finds in it given before the first words; others
-    as they are, and all of them where the model reads no faces.
+    as they are, and all of them where the model reads no faces. And what was found.
 
     A single prefill of a whole photograph sees little of a face; from what `reconstruct` has found, questions are
     answered and faces referred to.
     """
     rows = [row for row, dialogue in enumerate(dialogues) if dialogue.photograph is not None]
     pictures = [cast(Picture, dialogues[row].photograph) for row in rows]
-    looked = list(dialogues)
+    looked: list[Dialogue] = list(dialogues)
+    seen: list[Reconstruction | None] = [None] * len(looked)
     if not pictures or model.face_encoder is None:
-        return looked
+        return looked, seen
     images, focals = [picture.image for picture in pictures], [picture.focal for picture in pictures]
     for row, found in zip(rows, reconstruct(model, processor, images, focals=focals), strict=True):
-        looked[row] = give_faces(dialogues[row], found.parameters)
-    return looked
+        looked[row], seen[row] = give_faces(dialogues[row], found.parameters), found
+    return looked, seen
+
+
+def keep_what_is_known(answer: Answer, earlier: Iterable[Reconstruction | None]) -> Answer:
+    """The answer with copies of `earlier` faces as they were, where one record, the newest first, holds them all;
+    with changed faces before the camera of the newest record."""
+    records = [record for record in earlier if record is not None and len(record.probability)]
+    if not records or not answer.references or FRESH in answer.references:
+        return answer
+    said = parameters_to_vector(answer.faces.parameters)
+    for record in records:
+        same = (said[:, None] == parameters_to_vector(record.parameters)[None]).all(-1)
+        if same.any(-1).all():
+            return answer._replace(faces=select_reconstruction(record, same.int().argmax(-1)))
+    camera = records[0].camera
+    count = len(answer.references)
+    before = Camera(camera.focal[:1].expand(count), camera.principal_point[:1].expand(count, 2))
+    return answer._replace(faces=answer.faces._replace(size=records[0].size, camera=before))
 
 
 @torch.no_grad()
@@ -321,7 +341,7 @@ def _look_again(
 
 
 def _are_faces_of_their_own(model: Any, seen: Reconstruction, unsure: FaceParameters, index: Tensor) -> Tensor:
-    """Which of the faces at `index` are to be kept, as `reconstruct` keeps them, and at least one."""
+    """Which of the faces at `index` are to be kept: no second sights of another, and at least one."""
     chosen = select_faces(seen.parameters, index)
     camera = Camera(*(group[index] for group in seen.camera))
     boxes = face_boxes(landmarks_in_photo(model.face_model, chosen, camera))

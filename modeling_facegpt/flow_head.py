@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from .configuration_facegpt import FaceGPTConfig
-from .face_parameters import parameter_sizes
+from .face_parameters import parameter_sizes, parameters_to_vector, vector_to_parameters
 
 BLOCKS = 3
 LEVEL_FREQUENCIES = 64
@@ -104,7 +104,7 @@ class FlowHead(nn.Module):
     def __init__(self, config: FaceGPTConfig, hidden_size: int, width: int):
         super().__init__()
         self.code_size = sum(parameter_sizes(config.face_model_config))
-        self.num_identity = config.face_model_config.num_identity
+        self.face_model_config = config.face_model_config
         self.norm = nn.LayerNorm(hidden_size)
         self.condition = nn.Linear(hidden_size, width)
         self.no_condition = nn.Embedding(1, width)
@@ -210,8 +210,8 @@ def sample_codes(flow_head: FlowHead, states: Tensor, noise: Tensor, *, steps: i
         levels = (time / LEVEL_STEPS).expand(len(states))
         velocity = guided_velocity(flow_head, codes, levels, states, guidance_scale)
         codes = scheduler.step(velocity, time, codes, return_dict=False)[0]
-    identity, others = codes[:, : flow_head.num_identity], codes[:, flow_head.num_identity :]
-    return torch.cat((pull_to_people(identity), others), dim=-1)
+    faces = vector_to_parameters(codes, flow_head.face_model_config)
+    return parameters_to_vector(faces._replace(identity=pull_to_people(faces.identity)))
 
 
 def pull_to_people(identity: Tensor) -> Tensor:

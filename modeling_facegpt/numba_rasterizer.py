@@ -122,7 +122,7 @@ class _Interpolate(torch.autograd.Function):
         cut = bands(count)
         given = (array(attributes), topology.compact, array(index), array(barycentrics))
         run(_interpolate, count * cut, cut, *given, planes)
-        points = _drawn_points(barycentrics, index, topology)
+        points = _drawn_points(barycentrics, index, topology, attributes.shape[1])
         ctx.save_for_backward(attributes, barycentrics, index, *points)
         ctx.topology = topology
         return torch.from_numpy(planes)
@@ -139,13 +139,14 @@ class _Interpolate(torch.autograd.Function):
         return to_attributes, shares, None, None
 
 
-def _drawn_points(barycentrics: Tensor, index: Tensor, topology: Topology) -> tuple[Tensor, ...]:
-    """The points of which `rasterize` made these fragments, where it did and they have a gradient."""
+def _drawn_points(barycentrics: Tensor, index: Tensor, topology: Topology, vertices: int) -> tuple[Tensor, ...]:
+    """The so many points of which `rasterize` made these fragments, where it did and they have a gradient."""
     drawing: Any = barycentrics.grad_fn  # the context of `_Rasterize`, if it is
     if not isinstance(drawing, _Rasterize._backward_cls) or drawing.topology is not topology:
         return ()
     points, drawn = drawing.drawn
-    return (points,) if drawn.data_ptr() == index.data_ptr() and drawn.shape == index.shape else ()
+    same = drawn.data_ptr() == index.data_ptr() and drawn.shape == index.shape
+    return (points,) if same and points.shape[1] == vertices else ()
 
 
 def _pass_back(

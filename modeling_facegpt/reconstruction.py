@@ -13,7 +13,7 @@
 # limitations under the License.
 """What a look at a photograph gives: its faces, in the camera and the pixels of that photograph."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,6 +36,17 @@ class Reconstruction(NamedTuple):
     parameters: FaceParameters  # N faces, posed in the camera of the photograph
     standard_deviation: FaceParameters | None  # of each number, in its own unit; None of faces from words
     probability: Tensor  # (N,) that there is a face, against the end of the list
+
+
+def to_device(faces: Reconstruction, device: torch.device) -> Reconstruction:
+    """The record with its tensors on a device."""
+
+    def move(part: Any) -> Any:
+        if isinstance(part, Tensor):
+            return part.to(device)
+        return type(part)(*map(move, part)) if hasattr(part, "_fields") else part
+
+    return move(faces)
 
 
 def select_reconstruction(faces: Reconstruction, index: Tensor) -> Reconstruction:

@@ -38,6 +38,7 @@ from modeling_facegpt.dialogue import (
     user_message,
 )
 from modeling_facegpt.face_parameters import parameters_to_vector, select_faces
+from modeling_facegpt.reconstruction import to_device
 
 
 @pytest.fixture
@@ -106,6 +107,21 @@ def test_a_face_that_is_shown_again_is_as_it_was_found(chatty, processor, photog
     assert torch.equal(vector(faces), vector(found)[:1]) and faces.size == found.size
     assert torch.equal(faces.probability, found.probability[:1])
     assert faces.standard_deviation is not None
+    # Everybody, after one of them, and after something else was said.
+    everybody = place_imagined(found.parameters)
+    answer = Answer("<FACE>" * len(found.probability), everybody, tuple(range(len(found.probability))))
+    monkeypatch.setattr("modeling_facegpt.chat_session.answer_dialogues", lambda *_, **__: [answer])
+    faces = session.say("Show me everybody.").faces
+    assert torch.equal(faces.probability, found.probability) and faces.standard_deviation is not None
+
+
+def test_given_faces_go_where_the_model_is(chatty, processor, face_parameters):
+    faces = make_reconstruction(face_parameters, faces=2)
+    moved = to_device(faces, torch.device("meta"))
+    assert moved.probability.device.type == moved.parameters.identity.device.type == "meta"
+    assert moved.camera.focal.device.type == "meta" and moved.size == faces.size
+    session = ChatSession(chatty, processor, faces=faces)
+    assert session.faces is not None and session.faces.probability.device == chatty.device
 
 
 def test_faces_of_a_photograph_are_looked_at_again(eager_facegpt, processor, photograph):

@@ -12,6 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 import copy
+import pickle
 from collections import Counter
 
 import pytest
@@ -219,6 +220,12 @@ def _batch(collator: DialogueCollator, kind: str, rows: int = 16) -> dict[str, t
     number += (ALIKE - 1) * INTERLEAVED * rows
     assert collator.kind_of(number, rows) == kind
     return collator([{"picture": number + row} for row in range(rows)])
+
+
+def test_workers_of_any_start_method_can_have_it(collator: DialogueCollator):
+    rows = [{"picture": number} for number in range(8)]
+    here, there = collator(rows), pickle.loads(pickle.dumps(collator))(rows)
+    assert here.keys() == there.keys() and torch.equal(here["input_ids"], there["input_ids"])
 
 
 @pytest.mark.parametrize("kind", SHARES)

@@ -130,12 +130,18 @@ def test_codes_are_drawn_around_their_mean(face_model_config: MorphableModelConf
     """Of Gaussian codes the velocity is known exactly: what is drawn has the mean that the head says."""
     head = _gaussian_head(FaceGPTConfig(face_model_config=face_model_config.to_dict()))
     wanted = torch.linspace(-3, 3, head.code_size)
-    wanted[: head.num_identity] = 0  # people far from the average would be pulled back
+    shapes = head.face_model_config.num_identity
+    wanted[:shapes] = 0  # people far from the average would be pulled back
     with torch.no_grad():
         cast(torch.nn.Linear, head.mean[-1]).bias.copy_(wanted)
     codes = _sample(head, 0, 1000)
     torch.testing.assert_close(codes.mean(0), wanted, rtol=0, atol=0.15)
     torch.testing.assert_close(codes.std(0), torch.ones(head.code_size), rtol=0, atol=0.15)
+    with torch.no_grad():
+        cast(torch.nn.Linear, head.mean[-1]).bias[:shapes] = 10
+    codes = _sample(head, 0, 100)
+    assert (codes[:, :shapes].square().sum(-1) <= likely_squared_radius(shapes)).all()
+    torch.testing.assert_close(codes[:, shapes:].mean(0), wanted[shapes:], rtol=0, atol=0.6)
 
 
 def test_an_untrained_head_draws_from_the_prior(face_model_config: MorphableModelConfig):

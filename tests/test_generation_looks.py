@@ -109,6 +109,15 @@ def test_a_face_that_is_not_sure_must_be_there_from_closer_by(eager_facegpt, pro
     [kept] = generation_facegpt.confirm(eager_facegpt, processor, pictures, [doubtful])
     assert rounds == [2, 1, 1] and len(kept) == 1 and kept[0] is sure[0]
     rounds.clear()
+    # Of two photographs, one without a face; and a look at the middle that finds none does not take it away.
+    monkeypatch.setattr(
+        generation_facegpt,
+        "look_at",
+        lambda _, __, frames, *rest: [sure[1] if len(frames) == 2 else without_faces(sure[0])] * len(frames),
+    )
+    none, kept = generation_facegpt.confirm(eager_facegpt, processor, pictures * 2, [[], doubtful])
+    assert not none and len(kept) == 2
+    monkeypatch.setattr(generation_facegpt, "look_at", look_at)
     [kept] = generation_facegpt.confirm(eager_facegpt, processor, pictures, [sure])
     assert all(look is same for look, same in zip(kept, sure, strict=True)) and set(rounds) == {0}
 

@@ -26,6 +26,7 @@ from PIL import Image
 from transformers import pipeline
 
 from modeling_facegpt import FaceChatPipeline, FaceGPTForConditionalGeneration, FaceGPTProcessor
+from modeling_facegpt.dialogue import Answer, place_imagined
 from modeling_facegpt.face_parameters import parameters_to_vector
 from modeling_facegpt.pipeline_facegpt import TASK
 
@@ -83,6 +84,25 @@ def test_a_photograph_and_words_give_words_and_faces(chat, photograph):
     assert result["faces"].size == (120, 90)
     opened = chat(Image.open(photograph), "Show me the faces.", **faces_only(2))
     torch.testing.assert_close(opened["faces"].parameters, result["faces"].parameters)
+
+
+def test_faces_that_a_look_found_keep_what_is_known_of_them(chatty, processor, photograph, monkeypatch):
+    """Of a checkpoint that reads faces; together with a question that has no photograph."""
+    chat = make_pipeline(chatty, processor)
+    image = Image.open(photograph)
+    [found] = chatty.reconstruct([image], processor)
+
+    def answer(model, processor, dialogues, **settings):
+        seen = [dialogue.faces.identity.shape[0] for dialogue in dialogues]
+        return [
+            Answer("<FACE>" * count, place_imagined(dialogue.faces), tuple(range(count)))
+            for dialogue, count in zip(dialogues, seen, strict=True)
+        ]
+
+    monkeypatch.setattr("modeling_facegpt.pipeline_facegpt.answer_dialogues", answer)
+    seen, unseen = chat([{"image": image, "text": "Everybody."}, {"text": "Nobody."}])
+    assert torch.equal(seen["faces"].probability, found.probability) and seen["faces"].size == image.size
+    assert seen["faces"].standard_deviation is not None and not len(unseen["faces"].probability)
 
 
 def test_words_alone_give_a_face_before_our_own_camera(chat):

@@ -255,6 +255,39 @@ def test_fragments_that_were_changed_are_interpolated_as_they_are() -> None:
     torch.testing.assert_close(after[:, :, 12:], 2 * before[:, :, 12:])
 
 
+def test_attributes_may_be_of_more_vertices_than_were_drawn() -> None:
+    vertices, triangles = ball(2, 24)
+    colors = torch.randn(2, vertices.shape[1] + 3, 2, dtype=torch.float64)
+
+    def pictures_and_gradients(points: Tensor, values: Tensor) -> tuple[Tensor, ...]:
+        points, values = points.detach().requires_grad_(), values.detach().requires_grad_()
+        planes = interpolate(values, triangles, draw(points, triangles, 24))
+        to_points, to_values = torch.autograd.grad(planes.square().sum(), (points, values))
+        return planes.detach(), to_points, to_values
+
+    longer = torch.cat((vertices, vertices[:, -1:].expand(-1, 3, -1)), dim=1)
+    for some, all_ in zip(
+        pictures_and_gradients(vertices, colors), pictures_and_gradients(longer, colors), strict=True
+    ):
+        torch.testing.assert_close(some, all_[:, : some.shape[1]])
+
+
+def test_nothing_passed_back_is_no_gradient() -> None:
+    class Deaf(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, plane):
+            return plane.clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            return None
+
+    vertices, triangles = ball(1, 16)
+    vertices.requires_grad_()
+    Deaf.apply(draw(vertices, triangles, 16).depth).sum().backward()
+    assert vertices.grad is None or not vertices.grad.any()
+
+
 def test_some_of_the_pictures_have_the_gradient_that_they_have_among_all() -> None:
     vertices, triangles = ball(5, 24)
     fragments = draw(vertices.requires_grad_(), triangles, 24)

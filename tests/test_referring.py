@@ -87,7 +87,7 @@ def test_each_image_may_have_words_of_its_own(chatty, processor, asked, group):
 def test_named_faces_are_those_that_the_answer_refers_to(chatty, processor, group, monkeypatch, face_parameters):
     everybody = make_reconstruction(face_parameters, faces=3)
     monkeypatch.setattr("modeling_facegpt.referring.reconstruct", lambda *_, **__: [everybody])
-    answer_with(monkeypatch, 2, 0, 2, FRESH)
+    answer_with(monkeypatch, 2, 0, 3, FRESH)  # 3: the first face of the answer itself
     [named] = chatty.reconstruct([group], processor, reference="both")
     assert named.size == everybody.size
     assert torch.equal(vector(named), vector(everybody)[[0, 2]])

@@ -47,7 +47,7 @@ from .reconstruction import (
 from .refinement import refine
 
 PART, PARTS = 0.6, 3  # of the longer side that a part shows, and how many there are along it
-SURE = 0.99  # a face that only a part shows: of so many looks some would err at a half
+SURE = 0.99  # a face that needs no closer look; or that only a part shows: of so many looks some would err at a half
 CLOSER, CONFIRMED = 0.85, 0.9  # a look at a face that the second was not sure of: part of its crop, least probability
 CENTRED = 2  # more looks after it, each centred on what the one before has seen
 
@@ -150,8 +150,8 @@ def confirm(
     batch_size: int = 8,
 ) -> list[list[Look]]:
     """The second looks at each photograph, where they were sure of a face. Where not, a look from closer by must find
-    one too (what is like a face from afar, such as a sleeve, then is none), and one with the face in the middle takes
-    its place."""
+    one too (what is like a face from afar, such as a sleeve, then is none), and one with the face in the middle, where
+    that finds it, takes its place."""
     places = [(row, number) for row, looks in enumerate(seen) for number in range(len(looks))]
     unsure = [place for place in places if (seen[place[0]][place[1]].probability < SURE).any()]
     looks = {place: seen[place[0]][place[1]] for place in unsure}
@@ -167,10 +167,10 @@ def confirm(
         if share == CLOSER:
             looks = {place: looks[place] for place, look in found.items() if (look.probability > CONFIRMED).any()}
         else:
-            looks = {place: found.get(place, look) for place, look in looks.items()}
-    kept = [place for place in places if place not in unsure or place in looks]
+            looks |= {place: look for place, look in found.items() if len(look.probability)}
+    lost = set(unsure) - looks.keys()
     return [
-        [looks.get((row, number), look) for number, look in enumerate(part) if (row, number) in kept]
+        [looks.get((row, number), look) for number, look in enumerate(part) if (row, number) not in lost]
         for row, part in enumerate(seen)
     ]
 

@@ -26,15 +26,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import Pipeline
 from transformers.image_utils import load_image
 
-from .dialogue import Answer, Dialogue, answer_dialogues, look_first, no_faces, user_message
+from .dialogue import Answer, Dialogue, answer_dialogues, keep_what_is_known, look_first, no_faces, user_message
 from .generation_facegpt import check_pictures
 from .processing_facegpt import RECONSTRUCT_ALL, FaceGPTProcessor
-from .reconstruction import Reconstruction
+from .reconstruction import to_device
 
 TASK = "face-chat"
 # What `config.json` says of it, so that it is found where this package is not installed.
@@ -93,15 +92,15 @@ class FaceChatPipeline(Pipeline):
         questions = input_tensors["question"]
         alone = isinstance(questions, Dialogue)
         processor = cast(FaceGPTProcessor, self.processor)
-        asked = look_first(self.model, processor, [questions] if alone else questions)
+        asked, found = look_first(self.model, processor, [questions] if alone else questions)
         answers = answer_dialogues(self.model, processor, asked, **forward_parameters)
+        answers = [keep_what_is_known(answer, [seen]) for answer, seen in zip(answers, found, strict=True)]
         return {"answer": answers[0] if alone else answers}
 
     def postprocess(self, model_outputs: dict[str, Any], **postprocess_parameters: Any) -> dict[str, Any]:
         """Words and faces."""
         answer: Answer = model_outputs["answer"]
-        faces: Reconstruction = _to_cpu(answer.faces)
-        return {"text": answer.text, "faces": faces}
+        return {"text": answer.text, "faces": to_device(answer.faces, torch.device("cpu"))}
 
     def _ensure_tensor_on_device(self, inputs: Any, device: torch.device) -> Any:
         # The base class would turn records into plain tuples; the model takes to its device what it reads.
@@ -131,12 +130,3 @@ def _is_list(value: Any) -> bool:
 
 def _all_records(values: Sequence[Any]) -> bool:
     return all(isinstance(value, dict) for value in values)
-
-
-def _to_cpu(value: Any) -> Any:
-    """Records with their tensors on the CPU."""
-    if isinstance(value, Tensor):
-        return value.cpu()
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_to_cpu(part) for part in value))
-    return value

@@ -181,11 +181,12 @@ class _Rasterize(torch.autograd.Function):
         shape = (x.shape[0], settings.height, settings.width)
         index = torch.full(shape, -1, dtype=torch.int64, device=x.device)
         target = Fragments(index, x.new_zeros(shape[0], 3, *shape[1:]), x.new_zeros(shape))
-        chunks = [
-            _draw(columns[:, pictures].flatten(1), triangles, depth_bias, settings, pictures, target)
-            for pictures, triangles in _parts(index, topology, x.shape[1])
-        ]
-        if any(ctx.needs_input_grad):
+        wanted, chunks = any(ctx.needs_input_grad), []
+        for pictures, triangles in _parts(index, topology, x.shape[1]):
+            drawn = _draw(columns[:, pictures].flatten(1), triangles, depth_bias, settings, pictures, target)
+            if wanted:
+                chunks.append(drawn)
+        if wanted:
             ctx.chunks, ctx.shape, ctx.topology = chunks, columns.shape, topology
             ctx.drawn = index.detach(), index._version, target.barycentrics._version
         ctx.mark_non_differentiable(index)
@@ -195,6 +196,8 @@ class _Rasterize(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, _: Any, grad_barycentrics: Tensor | None, grad_depth: Tensor | None):
+        if grad_barycentrics is None and grad_depth is None:
+            return (None,) * 6
         if not isinstance(grad_barycentrics, SharesGradient):
             to_points = _pass_back_fragments(ctx, grad_barycentrics, grad_depth)
         elif grad_depth is None:
@@ -212,7 +215,7 @@ class _Interpolate(torch.autograd.Function):
         count, vertices, channels = attributes.shape
         columns = attributes.movedim(-1, 0).contiguous()  # (C, N, V)
         planes = attributes.new_zeros(count, channels, *index.shape[1:])
-        drawing = _drawing(barycentrics, index, topology)
+        drawing = _drawing(barycentrics, index, topology, vertices)
         if drawing:
             ctx.chunks, ctx.shape = drawing.chunks, drawing.shape
         else:
@@ -251,10 +254,13 @@ class _Interpolate(torch.autograd.Function):
         return to_columns.movedim(0, -1), to_shares, None, None
 
 
-def _drawing(barycentrics: Tensor, index: Tensor, topology: Topology) -> Any:
-    """The context of the `_Rasterize` that made these fragments of points with a gradient; None where none did."""
+def _drawing(barycentrics: Tensor, index: Tensor, topology: Topology, vertices: int) -> Any:
+    """The context of the `_Rasterize` that made these fragments of so many points with a gradient; None where none
+    did."""
     drawing: Any = barycentrics.grad_fn
     if not isinstance(drawing, _Rasterize._backward_cls) or drawing.topology is not topology:
+        return None
+    if drawing.shape[2] != vertices:  # attributes of vertices that were not drawn too
         return None
     drawn, *versions = drawing.drawn
     same = drawn.data_ptr() == index.data_ptr() and drawn.shape == index.shape

@@ -24,7 +24,6 @@ import torch
 from PIL import Image
 
 from .dialogue import Dialogue, answer_dialogues, give_faces, no_faces
-from .face_editing import FRESH
 from .generation_facegpt import check_pictures, reconstruct
 from .processing_facegpt import FaceGPTProcessor
 from .prompt_checks import check_words
@@ -82,6 +81,7 @@ def reconstruct_named(
             for row in rows
         ]
         for row, answer in zip(rows, answer_dialogues(model, processor, dialogues), strict=True):
-            chosen = sorted(set(answer.references) - {FRESH})
+            # A face of the answer that repeats one before it refers to that one, which is chosen already.
+            chosen = sorted({face for face in answer.references if 0 <= face < len(found[row].probability)})
             found[row] = select_reconstruction(found[row], torch.tensor(chosen, dtype=torch.long))
     return refine(model, processor, images, found, steps=refine_steps, batch_size=batch_size)

@@ -37,7 +37,7 @@ def generate(
     guidance_scale: Annotated[
         float | None,
         typer.Option(
-            min=0.0, help="Higher: closer to the words; lower: more different from each other. Default: the model's."
+            min=0.0, help="Higher: closer to the words; lower: more different from each other. Default: 1.75."
         ),
     ] = None,
     model: Annotated[

@@ -27,8 +27,9 @@ from modeling_facegpt.topology import topology_of
 from tests.benchmarks.render import pose
 
 # Operations, counted in the reference's formulas: forward per triangle that is looked at, that faces the camera, per
-# row of one, per pixel of one, hidden or not; backward per pixel that shows one.
-PER_TRIANGLE, PER_FRONT, PER_ROW, PER_PIXEL, PER_PIXEL_BACK = 8, 60, 20, 45, 120
+# row of one, per pixel of one, hidden or not; backward per pixel that shows one, and per triangle that faces the
+# camera.
+PER_TRIANGLE, PER_FRONT, PER_ROW, PER_PIXEL, PER_PIXEL_BACK, PER_FRONT_BACK = 8, 60, 20, 45, 30, 130
 # Bytes that are moved once at least: per pixel the colours and their gradient, triangle number and depth; per vertex
 # position, colour and their gradients; per triangle its corners.
 BYTES_PER_PIXEL, BYTES_PER_VERTEX, BYTES_PER_TRIANGLE = 36, 48, 12
@@ -59,7 +60,8 @@ def count(mesh: Mesh, side: int) -> Cost:
     seen, _, cover = cover_pixels(columns, triangles, Settings(side, side, NEAR, True))
     row = cover.pixel.div(side, rounding_mode="floor")
     rows = torch.unique(cover.triangle * (side * pictures) + row).numel()
-    operations = PER_TRIANGLE * triangles.number.numel() + PER_FRONT * seen.number.numel() + PER_ROW * rows
+    operations = PER_TRIANGLE * triangles.number.numel() + (PER_FRONT + PER_FRONT_BACK) * seen.number.numel()
+    operations += PER_ROW * rows
     operations += PER_PIXEL * cover.pixel.numel() + PER_PIXEL_BACK * torch.unique(cover.pixel).numel()
     faces = len(mesh.triangles)
     moved = BYTES_PER_PIXEL * side * side + BYTES_PER_VERTEX * vertices + BYTES_PER_TRIANGLE * faces

@@ -18,7 +18,6 @@ As for `FaceCollator`, the data set of a run is the numbers 0, 1, 2 …; what th
 
 import random
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -86,7 +85,7 @@ class DialogueCollator:
         self.pictures = PictureGrammar(engine, measurer, engine.seed, split)
         self.texts = TextGrammar(measurer, engine.seed, split)
         self.shapes = ShapeGrammar(self.texts.shapes, engine.parameter_count, engine.side, engine.seed, split)
-        self._sorted = lru_cache(maxsize=INTERLEAVED)(self._sort)
+        self._sorted: dict[tuple[int, int], list[Dialogue]] = {}  # the newest groups
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Model inputs for rows of `{"picture": number}`."""
@@ -112,7 +111,11 @@ class DialogueCollator:
         if kind == "shapes":
             pictures, dialogues = self.shapes.batch(number, rows)
             return faceless_rows(dialogues, self.looks.engine.side)._replace(pictures=pictures)
-        alike = self._sorted(group, rows)[part * rows : (part + 1) * rows]
+        if (group, rows) not in self._sorted:
+            if len(self._sorted) == INTERLEAVED:
+                del self._sorted[next(iter(self._sorted))]
+            self._sorted[group, rows] = self._sort(group, rows)
+        alike = self._sorted[group, rows][part * rows : (part + 1) * rows]
         return faceless_rows(alike, self.looks.engine.side)
 
     def _sort(self, group: int, rows: int) -> list[Dialogue]:

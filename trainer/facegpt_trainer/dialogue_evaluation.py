@@ -125,7 +125,7 @@ def chat_about(talker: Talker, messages: Sequence[list[dict[str, Any]]], picture
         ChatDialogue(tuple(message), no_faces(model), photograph)
         for message, photograph in zip(messages, photographs, strict=True)
     ]
-    looked = look_first(model, processor, asked)
+    looked, _ = look_first(model, processor, asked)
     answers = model_answers(model, processor, looked, max_new_tokens=LONGEST_ANSWER)
     return [Answer(answer.text, _on_cpu(answer.faces.parameters), answer.references) for answer in answers]
 

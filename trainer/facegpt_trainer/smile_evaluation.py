@@ -43,8 +43,10 @@ def evaluate_smiles(talker: Talker, folder: Path) -> dict[str, float]:
         `dict`: shares in per cent of the photographs.
 
     Raises:
-        ValueError: if the folder holds no such photographs.
+        ValueError: if the folder holds no such photographs, or the checkpoint was not trained on dialogues.
     """
+    if talker.model.face_encoder is None:
+        raise ValueError("got a checkpoint that was not trained on dialogues, and so tells nothing; give one that was")
     paths = sorted(path for path in folder.glob("*.jpg") if path.name.endswith((NEUTRAL, SMILING)))
     if not paths:
         raise ValueError(f"got {folder}, which holds no photographs *{NEUTRAL} and *{SMILING}; give one that does")
