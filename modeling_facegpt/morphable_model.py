@@ -235,7 +235,7 @@ def save_morphable_model(model: MorphableModel, directory: str | Path) -> None:
 
 def _combine(start: Tensor, coefficients: Tensor, basis: Tensor) -> Tensor:
     """`start` `(..., 3)` or `(N, ..., 3)` plus `(N, K)` times `(K, ..., 3)` in one product -> `(N, ..., 3)`."""
-    start = start.reshape(-1, basis[0].numel())
+    start = start.reshape(-1, math.prod(basis.shape[1:]))
     return torch.addmm(start, coefficients, basis.flatten(1)).unflatten(-1, basis.shape[1:])
 
 
