@@ -100,7 +100,8 @@ def work(process: int, given: argparse.Namespace, output: str, port: int, answer
     """What each of several processes does."""
     places = {"RANK": process, "LOCAL_RANK": process, "WORLD_SIZE": given.processes, "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in places.items()}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"}
+    # Accelerate would give each process all cores, unless it is told of threads.
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     answers.put(train(given, output))
     distributed.destroy_process_group()
 
