@@ -53,8 +53,8 @@ class ChatSession:
     Args:
         model (`FaceGPTForConditionalGeneration`): in evaluation mode.
         processor (`FaceGPTProcessor`, *optional*): default: the one saved beside the model.
-        photograph (`PIL.Image.Image`, *optional*): RGB and upright; what the chat is about. Unless
-            `faces` are given, a model that reads faces finds them at once.
+        photograph (`PIL.Image.Image`, *optional*): RGB and upright; what the chat is about. Unless `faces` are
+            given, a model that reads faces finds them at once.
         focal (`float`, *optional*): its focal length in pixels; default 1.2 times the longer side.
         faces (`Reconstruction`, *optional*): faces to talk about, such as `read_result` reads.
         seed (`int`): of the faces that are made from words; each new one differs from those before.
