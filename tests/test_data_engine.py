@@ -16,13 +16,13 @@
 import pytest
 import torch
 from facegpt_trainer import data_engine
-from facegpt_trainer.data_engine import DataEngine, PictureBatch
+from facegpt_trainer.data_engine import LEAST_SEEN, DataEngine, PictureBatch, _Heads, _shown_faces
 from facegpt_trainer.face_sampler import ExpressionSampler, sample_light, sample_scenes
 from facegpt_trainer.scenery import noise, sample_backgrounds, soft_step
 
 from modeling_facegpt import MorphableModel
 from modeling_facegpt.camera import Camera
-from modeling_facegpt.face_parameters import vector_to_parameters
+from modeling_facegpt.face_parameters import FaceParameters, vector_to_parameters
 from modeling_facegpt.reconstruction import landmarks_in_photo
 
 
@@ -56,7 +56,10 @@ def test_the_global_generator_is_left_alone(engine: DataEngine):
 def test_labels_count_the_faces(engine: DataEngine):
     counts = torch.tensor([0, 1, 3, 2])
     batch = engine.compose(torch.Generator().manual_seed(0), torch.tensor([False, True, False, False]), counts)
-    assert len(batch.face_targets) == len(batch.picture_cameras) == len(batch.face_landmarks) == int(counts.sum())
+    assert (
+        len(batch.face_targets) == len(batch.picture_cameras) == len(batch.face_landmarks) == int(batch.counts.sum())
+    )
+    assert (batch.counts <= counts).all() and batch.counts[:2].tolist() == [0, 1]
     assert batch.pictures.shape == (4, 3, 64, 64)
     assert batch.pictures.min() >= 0 and batch.pictures.max() <= 1
     assert batch.face_targets.isfinite().all()
@@ -114,6 +117,27 @@ def test_bystanders_of_close_ups_are_drawn_but_not_labelled(engine: DataEngine, 
     batch = engine.compose(engine.generator(5), close_up, counts)
     assert batch.face_targets.shape == (8, engine.parameter_count)
     assert batch.landmarks_seen.shape == (8, 68)
+
+
+def test_faces_that_others_hide_are_not_counted(engine: DataEngine):
+    counts = torch.full((24,), 4)
+    batch = engine.compose(engine.generator(3), torch.zeros(24, dtype=torch.bool), counts)
+    seen = batch.landmarks_seen.mean(-1)
+    assert len(seen) == len(batch.face_targets) == len(batch.glasses) == int(batch.counts.sum()) < 4 * 24
+    assert (batch.counts >= 1).all()
+    best = torch.stack([part.amax() for part in seen.split(batch.counts.tolist())])
+    assert (seen[~torch.isin(seen, best)] >= LEAST_SEEN).all()
+
+
+def test_one_of_several_faces_always_counts():
+    nothing = FaceParameters(*[torch.zeros(4, 0)] * len(FaceParameters._fields))
+    owners, ranks = torch.tensor([0, 0, 0, 1]), torch.zeros(4)
+    heads = _Heads(nothing, torch.zeros(4, 3), owners, torch.tensor([True, True, False, True]), ranks)
+    seen = torch.zeros(4, 68)
+    seen[1, :3], seen[2] = 1, 1
+    assert _shown_faces(heads, seen).tolist() == [False, True, False, True]
+    seen[0, : round(LEAST_SEEN * 68) + 1] = 1
+    assert _shown_faces(heads, seen).tolist() == [True, False, False, True]
 
 
 def test_expressions_are_mirrored_names_and_within_range(face_model: MorphableModel):

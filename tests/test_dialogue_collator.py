@@ -17,6 +17,7 @@ from collections import Counter
 
 import pytest
 import torch
+from facegpt_trainer import data_engine
 from facegpt_trainer.attributes import sample_portraits
 from facegpt_trainer.collator import FaceCollator
 from facegpt_trainer.data_engine import DataEngine
@@ -157,6 +158,15 @@ def test_a_picture_gives_most_of_the_faces_that_were_found_in_it(grammar: Pictur
     assert all(count in (0, faces) for count, faces in zip(given, batch.counts.tolist(), strict=True))
     assert 0.5 < sum(count > 0 for count in given) / 48 < 0.95
     assert all(dialogue.messages[0]["content"][0] == {"type": "image"} for dialogue in dialogues)
+
+
+def test_nobody_who_is_hidden_is_talked_about(grammar: PictureGrammar, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(data_engine, "LEAST_SEEN", 2.0)  # of several faces, the best seen alone counts
+    batch, dialogues = grammar.batch(3, 12, ("refer", "presence", "edit"), found=False)
+    assert set(batch.counts.tolist()) == {0, 1}
+    assert {dialogue.kind for dialogue in dialogues} == {"reconstruct", "presence", "edit"}
+    counted = [words(dialogue) for dialogue in dialogues if dialogue.kind == "presence"]
+    assert not any("faces." in answer for _, answer, *_ in counted)
 
 
 def test_expressions_refer_only_where_nobody_else_could_be_meant(measurer: FaceMeasurer, grammar: PictureGrammar):

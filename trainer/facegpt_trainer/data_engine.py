@@ -65,6 +65,7 @@ FACES_IN_SCENES = (0.25, 0.5, 0.14, 0.07, 0.04)
 GLASSES_SHARE = 0.18
 COVERED = 0.12  # change of colour from which something counts as drawn over a landmark
 SEEN_FROM_BEHIND = 0.4  # of the pictures without a face: a head all the same, turned away
+LEAST_SEEN = 0.2  # of a face's landmarks: with fewer it is hidden behind others, and none that the picture shows
 BYSTANDER_SHARE = 0.12  # of the close-ups of a face: another one, partly shown, that nobody asks for
 
 
@@ -134,19 +135,22 @@ class DataEngine:
 
     @torch.no_grad()
     def compose(self, generator: torch.Generator, close_up: Tensor, counts: Tensor) -> PictureBatch:
-        """Pictures with given numbers of faces `(B,)`, as close-ups or whole photographs `(B,)`."""
+        """Pictures with given numbers of faces `(B,)`, as close-ups or whole photographs `(B,)`.
+
+        Of several faces, those that others hide are drawn and not counted, so that there may be fewer.
+        """
         heads = self._sample_heads(generator, close_up, counts)
         canvas = sample_backgrounds(generator, len(counts), self.side)
         drawn = _Drawn(canvas, torch.zeros(0, 68), torch.zeros(0))
         if len(heads.owners):
             drawn = self._draw_heads(generator, canvas, heads)
-        faces = heads.is_face
+        faces = _shown_faces(heads, drawn.landmarks_seen)
         vector = parameters_to_vector(heads.parameters)[faces]
         unknown = float("nan")
         return PictureBatch(
             pictures=expose(generator, drawn.canvas),
             close_up=close_up,
-            counts=counts,
+            counts=torch.bincount(heads.owners[faces], minlength=len(counts)),
             picture_cameras=heads.picture_cameras[faces],
             face_targets=vector,
             face_landmarks=torch.full((len(vector), 468, 2), unknown),
@@ -265,6 +269,14 @@ class _Layers:
 def _rank_by_size(owners: Tensor, size: Tensor) -> Tensor:
     """How many of the heads `(H,)` of the same picture are smaller: what looks larger stands in front."""
     return ((owners[:, None] == owners) & (size[:, None] > size)).sum(-1)
+
+
+def _shown_faces(heads: _Heads, landmarks_seen: Tensor) -> Tensor:
+    """Which of the heads `(H,)` are faces that a picture shows: enough of them is seen, or more than of any other."""
+    seen = torch.where(heads.is_face, landmarks_seen.mean(-1), -1.0)
+    alike = heads.owners[:, None] == heads.owners
+    best = torch.where(alike, seen, -1.0).argmax(-1) == torch.arange(len(seen))
+    return heads.is_face & (best | (seen >= LEAST_SEEN))
 
 
 def _eye_centres(landmarks: Tensor) -> Tensor:

@@ -172,6 +172,8 @@ def evaluate_references(talker: Talker, *, pictures: int = 200) -> dict[str, flo
         answers = chat_about(talker, [dialogue.messages[:1] for dialogue in dialogues], batch.pictures)
         everybody = torch.split(batch.face_targets, batch.counts.tolist())
         for dialogue, answer, people in zip(dialogues, answers, everybody, strict=True):
+            if len(people) < 2:  # the others are hidden
+                continue
             wanted = vector_to_parameters(dialogue.faces, talker.model.config.face_model_config)
             all_people = vector_to_parameters(people, talker.model.config.face_model_config)
             kind = "none or several meant" if len(dialogue.faces) != 1 else "one meant"

@@ -279,7 +279,7 @@ def _aligned_error(points: Tensor, target: Tensor) -> float:
 
 
 def held_out_batches(engine: DataEngine, pictures: int, *, faces: int) -> Iterator[PictureBatch]:
-    """Whole photographs with `faces` faces each."""
+    """Whole photographs of `faces` people each; whom the others hide is not counted."""
     for start in range(0, pictures, BATCH):
         count = min(BATCH, pictures - start)
         generator = torch.Generator().manual_seed(engine.seed + start)

@@ -50,7 +50,7 @@ def evaluate_groups(
     for faces in FACES:
         for batch in held_out_batches(engine, pictures, faces=faces):
             images = to_images(batch.pictures)
-            true = _true_boxes(model.face_model, batch.face_targets, engine.side).unflatten(0, (len(images), faces))
+            true = _true_boxes(model.face_model, batch.face_targets, engine.side).split(batch.counts.tolist())
             for boxes, reconstruction in zip(true, model.reconstruct(images, processor), strict=True):
                 points = landmarks_in_photo(model.face_model, reconstruction.parameters, reconstruction.camera)
                 hits = _matches(boxes, face_boxes(points))

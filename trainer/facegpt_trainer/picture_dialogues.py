@@ -113,7 +113,7 @@ class PictureGrammar:
         hidden = [_hidden_parts(parts) for parts in batch.landmarks_seen]
         for row, (parts, glasses) in enumerate(zip(hidden, batch.glasses.tolist(), strict=True)):
             seen[row] = seen[row]._replace(hidden=parts, glasses=bool(glasses))
-        return batch, self._write(plan, seen, picture=True, found=found)
+        return batch, self._write(plan._replace(counts=batch.counts), seen, picture=True, found=found)
 
     @torch.no_grad()
     def found_batch(self, number: int, dialogues: int, kinds: tuple[str, ...] | None = None) -> list[Dialogue]:
@@ -139,7 +139,8 @@ class PictureGrammar:
             people = seen[start : start + count]
             known = found and (not picture or plan.source.chance(PICTURE_KINDS[name].found))
             given = [_as_found(plan.source, one.face) for one in people] if known else []
-            script = Script(name, picture, given)
+            # Of several faces, one may hide the others.
+            script = Script("reconstruct" if name == "refer" and count == 1 else name, picture, given)
             _write(plan.source, script, bool(close), people)
             dialogues.append(script.finish(self.engine.parameter_count))
         return dialogues
