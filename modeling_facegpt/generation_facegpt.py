@@ -17,10 +17,10 @@ Look one, at the whole photograph: the answer is laid out as slots, `<FACE>` aft
 left to right, while `<FACE>` is likelier than the end of the list; the state that predicts a slot gives a first face.
 Look two, at a square crop around each of them: the same two-way choice (a crop without a face is dropped), and the
 face itself. The crop carries its affine map, so that both looks speak of the camera of the whole photograph. A face of
-which look two is not sure must be there from closer by too, and is centred and looked at again.
+which look two is not sure must be there from closer by too. Each is then centred and looked at again.
 
 Where look one saw faces and look two confirms none of them, the whole photograph was too small to tell: both are
-repeated on parts of it.
+repeated on parts of it. So they are where look one saw several: each is small then, and among others some are missed.
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,8 @@ from .refinement import refine
 PART, PARTS = 0.6, 3  # of the longer side that a part shows, and how many there are along it
 SURE = 0.99  # a face that needs no closer look; or that only a part shows: of so many looks some would err at a half
 CLOSER, CONFIRMED = 0.85, 0.9  # a look at a face that the second was not sure of: part of its crop, least probability
-CENTRED = 2  # more looks after it, each centred on what the one before has seen
+CENTRED = 2  # more looks at each face, each centred on what the one before has seen
+NEARBY = 0.25  # intersection over union with a face that is known, from which a part shows that one again
 
 
 class Look(NamedTuple):
@@ -96,10 +97,12 @@ def reconstruct(
     pictures = check_pictures(images, focals)
     first = locate(model, processor, pictures, batch_size)
     second = look_closer(model, processor, pictures, [look.parameters for look in first], batch_size)
-    second = confirm(model, processor, pictures, second, batch_size)
+    second = centre(model, processor, pictures, confirm(model, processor, pictures, second, batch_size), batch_size)
     for number, (seen, looks) in enumerate(zip(first, second, strict=True)):
         if len(seen.probability) and not sum(len(look.probability) for look in looks):
-            second[number] = look_at_parts(model, processor, pictures[number], batch_size)
+            second[number] = look_at_parts(model, processor, pictures[number], SURE, batch_size)
+        elif len(seen.probability) > 1:
+            second[number] = look_for_others(model, processor, pictures[number], looks, batch_size)
     found = [_gather(picture, looks, model) for picture, looks in zip(pictures, second, strict=True)]
     return refine(model, processor, images, found, steps=refine_steps, batch_size=batch_size)
 
@@ -150,40 +153,78 @@ def confirm(
     batch_size: int = 8,
 ) -> list[list[Look]]:
     """The second looks at each photograph, where they were sure of a face. Where not, a look from closer by must find
-    one too (what is like a face from afar, such as a sleeve, then is none), and one with the face in the middle, where
-    that finds it, takes its place."""
-    places = [(row, number) for row, looks in enumerate(seen) for number in range(len(looks))]
-    unsure = [place for place in places if (seen[place[0]][place[1]].probability < SURE).any()]
-    looks = {place: seen[place[0]][place[1]] for place in unsure}
-    for share in (CLOSER, *[1.0] * CENTRED):
-        rows = [place for place, look in looks.items() if len(look.probability)]
-        frames = [
-            crop
-            for row, number in rows
-            for crop in frame_crops(model, processor, pictures[row], looks[row, number].parameters, share=share)
-        ]
-        messages = [processor.reconstruct_messages(close_up=True)] * len(frames)
-        found = dict(zip(rows, look_at(model, processor, frames, messages, 1, batch_size), strict=True))
-        if share == CLOSER:
-            looks = {place: looks[place] for place, look in found.items() if (look.probability > CONFIRMED).any()}
-        else:
-            looks |= {place: look for place, look in found.items() if len(look.probability)}
-    lost = set(unsure) - looks.keys()
+    one too: what is like a face from afar, such as a sleeve, then is none."""
+    unsure = [
+        (row, number)
+        for row, looks in enumerate(seen)
+        for number, look in enumerate(looks)
+        if len(look.probability) and float(look.probability) < SURE
+    ]
+    frames = [
+        crop
+        for row, number in unsure
+        for crop in frame_crops(model, processor, pictures[row], seen[row][number].parameters, share=CLOSER)
+    ]
+    messages = [processor.reconstruct_messages(close_up=True)] * len(frames)
+    closer = look_at(model, processor, frames, messages, 1, batch_size)
+    lost = {place for place, look in zip(unsure, closer, strict=True) if not (look.probability > CONFIRMED).any()}
     return [
-        [looks.get((row, number), look) for number, look in enumerate(part) if (row, number) not in lost]
-        for row, part in enumerate(seen)
+        [look for number, look in enumerate(looks) if (row, number) not in lost and len(look.probability)]
+        for row, looks in enumerate(seen)
     ]
 
 
-def look_at_parts(model: Any, processor: FaceGPTProcessor, picture: Picture, batch_size: int = 8) -> list[Look]:
-    """Both looks at squares that together cover a photograph: of each face that one of them surely shows."""
+def centre(
+    model: Any,
+    processor: FaceGPTProcessor,
+    pictures: Sequence[Picture],
+    seen: Sequence[list[Look]],
+    batch_size: int = 8,
+) -> list[list[Look]]:
+    """Looks at each photograph with one face each, looked at again with the face in the middle."""
+    looks = [list(part) for part in seen]
+    rows = [row for row, part in enumerate(looks) if part]
+    for _ in range(CENTRED):
+        faces = [concatenate_faces([look.parameters for look in looks[row]]) for row in rows]
+        again = look_closer(model, processor, [pictures[row] for row in rows], faces, batch_size)
+        for row, part in zip(rows, again, strict=True):
+            looks[row] = [new if len(new.probability) else old for old, new in zip(looks[row], part, strict=True)]
+    return looks
+
+
+def look_at_parts(
+    model: Any, processor: FaceGPTProcessor, picture: Picture, least: float, batch_size: int = 8
+) -> list[Look]:
+    """Both looks at squares that together cover a photograph: of each face that one of them shows, with a probability
+    of more than `least`."""
     frames = frame_parts(picture, processor.render_size)
     messages = [processor.reconstruct_messages()] * len(frames)
     looks = look_at(model, processor, frames, messages, model.config.max_faces, batch_size)
     [closer] = look_closer(
         model, processor, [picture], [concatenate_faces([look.parameters for look in looks])], batch_size
     )
-    return [look for look in closer if (look.probability > SURE).any()]
+    return [look for look in closer if (look.probability > least).any()]
+
+
+def look_for_others(
+    model: Any, processor: FaceGPTProcessor, picture: Picture, known: list[Look], batch_size: int = 8
+) -> list[Look]:
+    """The second looks at a photograph, and those at faces beside them that only its parts show, each centred."""
+    found = look_at_parts(model, processor, picture, CONFIRMED, batch_size)
+    if not found:
+        return known
+    [found] = centre(model, processor, [picture], [found], batch_size)
+    looks = [look for look in known if len(look.probability)]
+    count = len(looks)
+    parameters = concatenate_faces([look.parameters for look in (*looks, *found)])
+    camera = photo_camera(picture, parameters.translation)
+    boxes = face_boxes(landmarks_in_photo(model.face_model, parameters, camera))
+    probability = torch.cat([look.probability for look in (*looks, *found)])
+    probability[:count] += 1  # they come first
+    alike = torch.ones(len(boxes), len(boxes), dtype=torch.bool, device=boxes.device)
+    alike[:count, :count] = False  # whether two of them are one face is told later, by their poses
+    new = distinct_faces(boxes, probability, NEARBY, alike=alike)[count:]
+    return [*looks, *(look for look, keep in zip(found, new.tolist(), strict=True) if keep)]
 
 
 def frame_parts(picture: Picture, size: int) -> list[PictureFrame]:

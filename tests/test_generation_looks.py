@@ -11,28 +11,25 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What is looked at again where the first look saw faces and the second confirms none: parts of the photograph."""
+"""What is looked at again: faces, from closer by and in the middle, and parts of the photograph."""
 
 import pytest
 import torch
 from PIL import Image
 
 from modeling_facegpt import generation_facegpt
-from modeling_facegpt.face_parameters import select_faces
+from modeling_facegpt.face_parameters import FaceParameters, select_faces
 from modeling_facegpt.generation_facegpt import SURE, Look, Picture, frame_parts
 
 GROUP = Image.effect_noise((160, 90), 80).convert("RGB")
 
 
+def select(look: Look, faces: slice) -> Look:
+    return Look(*(select_faces(part, faces) if isinstance(part, FaceParameters) else part[faces] for part in look))
+
+
 def without_faces(look: Look) -> Look:
-    none = slice(0, 0)
-    return Look(
-        look.code[none],
-        look.log_variance[none],
-        select_faces(look.parameters, none),
-        select_faces(look.standard_deviation, none),
-        look.probability[none],
-    )
+    return select(look, slice(0))
 
 
 @pytest.fixture
@@ -78,51 +75,80 @@ def test_parts_cover_the_photograph_and_keep_its_camera():
 def test_faces_that_only_parts_show_are_found(eager_facegpt, processor, second_looks):
     rounds = second_looks(1.0)
     [found] = eager_facegpt.reconstruct([GROUP], processor)
-    assert len(rounds) == 2 and 0 < len(found.probability) <= rounds[1]
+    first, *centring, parts = rounds
+    assert first and not any(centring)
+    assert 0 < len(found.probability) <= parts
     assert found.size == GROUP.size and (found.camera.principal_point == torch.tensor([80.0, 45.0])).all()
 
 
 def test_parts_must_show_a_face_surely(eager_facegpt, processor, second_looks):
     rounds = second_looks(SURE - 0.01)
     [found] = eager_facegpt.reconstruct([GROUP], processor)
-    assert len(rounds) == 2 and not len(found.probability)
+    assert rounds[-1] and not len(found.probability)
 
 
-def test_a_face_that_is_not_sure_must_be_there_from_closer_by(eager_facegpt, processor, monkeypatch):
-    """Two doubtful faces: the look from closer by finds the second alone, which is then centred."""
+@pytest.fixture
+def two_looks(eager_facegpt, processor) -> tuple[list[Picture], list[Look]]:
+    """A photograph, and second looks at two faces of it that are sure."""
     pictures = generation_facegpt.check_pictures([GROUP])
-    looks = generation_facegpt.look_closer(
-        eager_facegpt,
-        processor,
-        pictures,
-        [look.parameters for look in generation_facegpt.locate(eager_facegpt, processor, pictures)],
-    )[0][:2]
-    doubtful = [look._replace(probability=torch.full_like(look.probability, SURE - 0.1)) for look in looks]
-    sure = [look._replace(probability=torch.ones_like(look.probability)) for look in looks]
+    first = generation_facegpt.locate(eager_facegpt, processor, pictures)
+    [looks] = generation_facegpt.look_closer(eager_facegpt, processor, pictures, [look.parameters for look in first])
+    return pictures, [as_sure_as(look, 1.0) for look in looks[:2]]
+
+
+def as_sure_as(look: Look, probability: float) -> Look:
+    return look._replace(probability=torch.full_like(look.probability, probability))
+
+
+def test_a_face_that_is_not_sure_must_be_there_from_closer_by(eager_facegpt, processor, two_looks, monkeypatch):
+    """Two doubtful faces: the look from closer by finds the second alone."""
+    pictures, sure = two_looks
+    doubtful = [as_sure_as(look, SURE - 0.1) for look in sure]
     rounds = []
 
     def look_at(model, processor, frames, messages, slots, batch_size):
         rounds.append(len(frames))
-        return [without_faces(sure[0]), sure[1]] if len(frames) == 2 else [sure[0]] * len(frames)
+        return [without_faces(sure[0]), sure[1]][: len(frames)]
 
     monkeypatch.setattr(generation_facegpt, "look_at", look_at)
     [kept] = generation_facegpt.confirm(eager_facegpt, processor, pictures, [doubtful])
-    assert rounds == [2, 1, 1] and len(kept) == 1 and kept[0] is sure[0]
-    rounds.clear()
-    # Of two photographs, one without a face; and a look at the middle that finds none does not take it away.
+    assert rounds == [2] and len(kept) == 1 and kept[0] is doubtful[1]
+    # Those that are sure are not asked about, and photographs without a face stay without.
+    none, kept = generation_facegpt.confirm(eager_facegpt, processor, pictures * 2, [[], sure])
+    assert not none and all(look is same for look, same in zip(kept, sure, strict=True)) and rounds == [2, 0]
+
+
+def test_faces_are_looked_at_again_in_the_middle(eager_facegpt, processor, two_looks, monkeypatch):
+    pictures, looks = two_looks
+    monkeypatch.setattr(generation_facegpt, "look_closer", lambda *_: [[looks[1], without_faces(looks[0])]])
+    none, kept = generation_facegpt.centre(eager_facegpt, processor, pictures * 2, [[], looks])
+    assert none == [] and kept[0] is looks[1]
+    assert kept[1] is looks[1], "a look that finds none takes none away"
+
+
+def test_parts_show_faces_beside_those_that_are_known(eager_facegpt, processor, two_looks, monkeypatch):
+    """Of three faces that parts show, one is known and two are the same."""
+    [picture], [known, other] = two_looks
+    aside = other.parameters.translation + torch.tensor([[0.3, 0.0, 0.0]])
+    other = other._replace(parameters=other.parameters._replace(translation=aside))
+    again = other._replace(probability=other.probability - 0.01)
+    monkeypatch.setattr(generation_facegpt, "look_at_parts", lambda *_: [known, again, other])
+    monkeypatch.setattr(generation_facegpt, "centre", lambda model, processor, pictures, looks, size: looks)
+    looks = generation_facegpt.look_for_others(eager_facegpt, processor, picture, [without_faces(known), known])
+    assert len(looks) == 2 and looks[0] is known and looks[1] is other
+    monkeypatch.setattr(generation_facegpt, "look_at_parts", lambda *_: [])
+    assert generation_facegpt.look_for_others(eager_facegpt, processor, picture, [known]) == [known]
+
+
+def test_photographs_of_one_face_are_not_taken_to_parts(eager_facegpt, processor, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
-        generation_facegpt,
-        "look_at",
-        lambda _, __, frames, *rest: [sure[1] if len(frames) == 2 else without_faces(sure[0])] * len(frames),
+        generation_facegpt, "look_at_parts", lambda *_: pytest.fail("there is one face, and it is found")
     )
-    none, kept = generation_facegpt.confirm(eager_facegpt, processor, pictures * 2, [[], doubtful])
-    assert not none and len(kept) == 2
-    monkeypatch.setattr(generation_facegpt, "look_at", look_at)
-    [kept] = generation_facegpt.confirm(eager_facegpt, processor, pictures, [sure])
-    assert all(look is same for look, same in zip(kept, sure, strict=True)) and set(rounds) == {0}
+    locate = generation_facegpt.locate
 
+    def locate_one(*arguments) -> list[Look]:
+        return [select(look, slice(1)) for look in locate(*arguments)]
 
-def test_other_photographs_are_looked_at_twice_only(eager_facegpt, processor, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(generation_facegpt, "look_at_parts", lambda *_: pytest.fail("a face was found already"))
+    monkeypatch.setattr(generation_facegpt, "locate", locate_one)
     [found] = eager_facegpt.reconstruct([GROUP], processor)
-    assert len(found.probability)
+    assert len(found.probability) == 1
