@@ -11,11 +11,19 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What may be said to the model in words: refuses, in one sentence, what it could only misread."""
+"""What may be said to the model in words: refuses, in one sentence, what it could only misread, and writes the rest as
+it was trained to read."""
 
+import re
 from typing import Any
 
 from torch import Tensor
+
+# What questions begin with, in English.
+_QUESTIONS = frozenset(
+    "am are can could did do does had has have how is may shall should was were "
+    "what when where which who whom whose why will would".split()
+)
 
 
 def check_words(words: Any, tokenizer: Any) -> str:
@@ -41,6 +49,20 @@ def check_words(words: Any, tokenizer: Any) -> str:
             "write it without its brackets, or leave it out"
         )
     return words
+
+
+def as_sentence(words: str) -> str:
+    """Words as they are written and not as they are typed: a capital first, a question mark or full stop last.
+
+    Dialogues to train on are written so. A small model takes "who is this" for something else than "Who is this?".
+
+    Args:
+        words (`str`): at least one. What ends in anything but a Latin letter or a digit gets nothing at its end.
+    """
+    if words[-1].isascii() and words[-1].isalnum():
+        begins = re.match(r"\w*", re.split(r"[.?!]\s+", words)[-1])
+        words += "?" if begins and begins[0].lower() in _QUESTIONS else "."
+    return words[0].upper() + words[1:]
 
 
 def check_length(input_ids: Tensor, text_config: Any, new_tokens: int = 0) -> None:

@@ -26,6 +26,7 @@ from modeling_facegpt import (
     FaceGPTForConditionalGeneration,
     FaceGPTProcessor,
     FaceParameters,
+    generation_facegpt,
 )
 from modeling_facegpt.dialogue import (
     FRESH,
@@ -124,7 +125,8 @@ def test_given_faces_go_where_the_model_is(chatty, processor, face_parameters):
     assert session.faces is not None and session.faces.probability.device == chatty.device
 
 
-def test_faces_of_a_photograph_are_looked_at_again(eager_facegpt, processor, photograph):
+def test_faces_of_a_photograph_are_looked_at_again(eager_facegpt, processor, photograph, monkeypatch):
+    monkeypatch.setattr(generation_facegpt, "look_at_parts", lambda *_: [])  # an answer is about the whole
     session = ChatSession(eager_facegpt, processor, photograph=photograph, **faces_only(1))
     answer = session.say("Reconstruct every face, from left to right.")
     [here] = eager_facegpt.reconstruct([photograph], processor)
@@ -135,8 +137,9 @@ def test_faces_of_a_photograph_are_looked_at_again(eager_facegpt, processor, pho
     assert answer.faces.standard_deviation is not None
 
 
-def test_faces_are_kept_and_dropped_as_in_reconstruction(eager_facegpt, processor, photograph):
+def test_faces_are_kept_and_dropped_as_in_reconstruction(eager_facegpt, processor, photograph, monkeypatch):
     """Slots and words ask the same, so that the same faces are found; what reconstruction drops goes from the text."""
+    monkeypatch.setattr(generation_facegpt, "look_at_parts", lambda *_: [])  # an answer is about the whole
     [here] = eager_facegpt.reconstruct([photograph], processor)
     count = eager_facegpt.config.max_faces
     session = ChatSession(eager_facegpt, processor, photograph=photograph, **faces_only(count))
@@ -242,7 +245,7 @@ def test_a_long_chat_forgets_its_beginning(chatty, processor, given, photograph)
     assert 0 < len(messages) < 6 and next(iter(messages))["content"][0] == {"type": "image"}
     assert sum(part["type"] == "image" for message in messages for part in message["content"]) == 1
     # What was found in the photograph comes along with it.
-    assert messages[0]["content"][1]["text"].startswith("<FACE> " * len(found) + "word")
+    assert messages[0]["content"][1]["text"].startswith("<FACE> " * len(found) + "Word")
     assert len(given[-1]) == len(found) + len(messages) // 2 - 1 and torch.equal(given[-1][: len(found)], found)
 
 

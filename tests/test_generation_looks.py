@@ -18,14 +18,20 @@ import torch
 from PIL import Image
 
 from modeling_facegpt import generation_facegpt
-from modeling_facegpt.face_parameters import FaceParameters, select_faces
+from modeling_facegpt.face_parameters import select_faces
 from modeling_facegpt.generation_facegpt import SURE, Look, Picture, frame_parts
 
 GROUP = Image.effect_noise((160, 90), 80).convert("RGB")
 
 
 def select(look: Look, faces: slice) -> Look:
-    return Look(*(select_faces(part, faces) if isinstance(part, FaceParameters) else part[faces] for part in look))
+    return Look(
+        look.code[faces],
+        look.log_variance[faces],
+        select_faces(look.parameters, faces),
+        select_faces(look.standard_deviation, faces),
+        look.probability[faces],
+    )
 
 
 def without_faces(look: Look) -> Look:

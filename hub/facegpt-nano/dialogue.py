@@ -36,9 +36,9 @@ from .face_parameters import (
     select_faces,
     vector_to_parameters,
 )
-from .generation_facegpt import Picture, look_closer, photo_camera, reconstruct
+from .generation_facegpt import Picture, centre, look_closer, photo_camera, reconstruct
 from .processing_facegpt import FACE_TOKEN, FaceGPTProcessor
-from .prompt_checks import check_length, check_words
+from .prompt_checks import as_sentence, check_length, check_words
 from .reconstruction import (
     Reconstruction,
     distinct_faces,
@@ -77,12 +77,13 @@ def no_faces(model: Any) -> FaceParameters:
 
 
 def user_message(words: str, processor: FaceGPTProcessor, *, image: bool = False, faces: int = 0) -> Message:
-    """A person's turn, in words of their own, about an image or given faces that come before the words.
+    """A person's turn, in words of their own, written as a sentence, about an image or faces that come before them.
 
     Raises:
         ValueError: if there are no words, or they spell a control token.
     """
-    text = " ".join([*[FACE_TOKEN] * faces, check_words(words, processor.tokenizer)])
+    sentence = as_sentence(check_words(words, processor.tokenizer))
+    text = " ".join([*[FACE_TOKEN] * faces, sentence])
     picture = [{"type": "image"}] if image else []
     return {"role": "user", "content": [*picture, {"type": "text", "text": text}]}
 
@@ -320,14 +321,16 @@ def _look_again(
         return faces._replace(standard_deviation=None), kept
     index = torch.tensor(fresh, dtype=torch.long, device=kept.device)
     [looks] = look_closer(model, processor, [photograph], [select_faces(faces.parameters, index)])
+    shown = [face for face, look in zip(fresh, looks, strict=True) if len(look.probability)]
+    [looks] = centre(model, processor, [photograph], [[look for look in looks if len(look.probability)]])
     parameters = parameters_to_vector(faces.parameters).clone()
     deviation = parameters_to_vector(cast(FaceParameters, faces.standard_deviation)).clone()
     probability = faces.probability.clone()
-    for face, look in zip(fresh, looks, strict=True):
-        probability[face] = look.probability[0] if len(look.probability) else 0.0
-        if len(look.probability):
-            parameters[face] = parameters_to_vector(look.parameters)[0]
-            deviation[face] = parameters_to_vector(look.standard_deviation)[0]
+    probability[index] = 0.0
+    for face, look in zip(shown, looks, strict=True):
+        probability[face] = look.probability[0]
+        parameters[face] = parameters_to_vector(look.parameters)[0]
+        deviation[face] = parameters_to_vector(look.standard_deviation)[0]
     config = model.face_model.config
     unsure = vector_to_parameters(deviation, config)
     seen = faces._replace(
