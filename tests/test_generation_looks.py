@@ -140,7 +140,7 @@ def test_parts_show_faces_beside_those_that_are_known(eager_facegpt, processor, 
     again = other._replace(probability=other.probability - 0.01)
     monkeypatch.setattr(generation_facegpt, "look_at_parts", lambda *_: [known, again, other])
     monkeypatch.setattr(generation_facegpt, "centre", lambda model, processor, pictures, looks, size: looks)
-    looks = generation_facegpt.look_for_others(eager_facegpt, processor, picture, [without_faces(known), known])
+    looks = generation_facegpt.look_for_others(eager_facegpt, processor, picture, [known])
     assert len(looks) == 2 and looks[0] is known and looks[1] is other
     monkeypatch.setattr(generation_facegpt, "look_at_parts", lambda *_: [])
     assert generation_facegpt.look_for_others(eager_facegpt, processor, picture, [known]) == [known]

@@ -99,7 +99,7 @@ def reconstruct(
     second = look_closer(model, processor, pictures, [look.parameters for look in first], batch_size)
     second = centre(model, processor, pictures, confirm(model, processor, pictures, second, batch_size), batch_size)
     for number, (seen, looks) in enumerate(zip(first, second, strict=True)):
-        if len(seen.probability) and not sum(len(look.probability) for look in looks):
+        if len(seen.probability) and not looks:
             second[number] = look_at_parts(model, processor, pictures[number], SURE, batch_size)
         elif len(seen.probability) > 1:
             second[number] = look_for_others(model, processor, pictures[number], looks, batch_size)
@@ -209,22 +209,21 @@ def look_at_parts(
 def look_for_others(
     model: Any, processor: FaceGPTProcessor, picture: Picture, known: list[Look], batch_size: int = 8
 ) -> list[Look]:
-    """The second looks at a photograph, and those at faces beside them that only its parts show, each centred."""
+    """The looks at a photograph with one face each that are `known`, and those at others that only its parts show."""
     found = look_at_parts(model, processor, picture, CONFIRMED, batch_size)
     if not found:
         return known
     [found] = centre(model, processor, [picture], [found], batch_size)
-    looks = [look for look in known if len(look.probability)]
-    count = len(looks)
-    parameters = concatenate_faces([look.parameters for look in (*looks, *found)])
+    looks, count = [*known, *found], len(known)
+    parameters = concatenate_faces([look.parameters for look in looks])
     camera = photo_camera(picture, parameters.translation)
     boxes = face_boxes(landmarks_in_photo(model.face_model, parameters, camera))
-    probability = torch.cat([look.probability for look in (*looks, *found)])
+    probability = torch.cat([look.probability for look in looks])
     probability[:count] += 1  # they come first
     alike = torch.ones(len(boxes), len(boxes), dtype=torch.bool, device=boxes.device)
     alike[:count, :count] = False  # whether two of them are one face is told later, by their poses
     new = distinct_faces(boxes, probability, NEARBY, alike=alike)[count:]
-    return [*looks, *(look for look, keep in zip(found, new.tolist(), strict=True) if keep)]
+    return [*known, *(look for look, keep in zip(found, new.tolist(), strict=True) if keep)]
 
 
 def frame_parts(picture: Picture, size: int) -> list[PictureFrame]:
