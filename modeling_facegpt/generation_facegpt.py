@@ -316,7 +316,8 @@ def photo_camera(picture: Picture, like: Tensor) -> Camera:
 
 
 def _gather(picture: Picture, looks: list[Look], model: Any) -> Reconstruction:
-    """The faces of one photograph, from left to right. A second look may move two onto the same face: one stays."""
+    """The faces of one photograph, from left to right, the likeliest if parts show more than an answer may hold. A
+    second look may move two onto the same face: one stays."""
     if not looks:
         empty = vector_to_parameters(
             torch.zeros(0, model.face_head.code_size, device=model.device), model.face_model.config
@@ -331,6 +332,8 @@ def _gather(picture: Picture, looks: list[Look], model: Any) -> Reconstruction:
     if len(probability) > 1:
         boxes = face_boxes(landmarks_in_photo(model.face_model, parameters, camera))
         kept = distinct_faces(boxes, probability, alike=poses_agree(parameters, deviation))
+        likeliest = torch.where(kept, probability, -1.0).argsort(descending=True, stable=True)
+        kept[likeliest[model.config.max_faces :]] = False
     order = (parameters.translation[:, 0] / parameters.translation[:, 2].clamp(min=1e-6)).argsort()
     faces = Reconstruction(picture.image.size, camera, parameters, deviation, probability)
     return select_reconstruction(faces, order[kept[order]])

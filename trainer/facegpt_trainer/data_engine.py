@@ -274,8 +274,9 @@ def _rank_by_size(owners: Tensor, size: Tensor) -> Tensor:
 def _shown_faces(heads: _Heads, landmarks_seen: Tensor) -> Tensor:
     """Which of the heads `(H,)` are faces that a picture shows: enough of them is seen, or more than of any other."""
     seen = torch.where(heads.is_face, landmarks_seen.mean(-1), -1.0)
-    alike = heads.owners[:, None] == heads.owners
-    best = torch.where(alike, seen, -1.0).argmax(-1) == torch.arange(len(seen))
+    order = torch.arange(len(seen))
+    better = (seen > seen[:, None]) | ((seen == seen[:, None]) & (order < order[:, None]))
+    best = ~(better & (heads.owners == heads.owners[:, None])).any(-1)
     return heads.is_face & (best | (seen >= LEAST_SEEN))
 
 
