@@ -139,9 +139,7 @@ def look_closer(
 ) -> list[list[Look]]:
     """Look two, at a crop around each of the `faces` of each photograph: of each one face, or none if it was none."""
     crops = [frame_crops(model, processor, picture, seen) for picture, seen in zip(pictures, faces, strict=True)]
-    frames = [crop for part in crops for crop in part]
-    messages = [processor.reconstruct_messages(close_up=True)] * len(frames)
-    looks = iter(look_at(model, processor, frames, messages, 1, batch_size))
+    looks = iter(_look_at_crops(model, processor, [crop for part in crops for crop in part], batch_size))
     return [[next(looks) for _ in part] for part in crops]
 
 
@@ -165,8 +163,7 @@ def confirm(
         for row, number in unsure
         for crop in frame_crops(model, processor, pictures[row], seen[row][number].parameters, share=CLOSER)
     ]
-    messages = [processor.reconstruct_messages(close_up=True)] * len(frames)
-    closer = look_at(model, processor, frames, messages, 1, batch_size)
+    closer = _look_at_crops(model, processor, frames, batch_size)
     lost = {place for place, look in zip(unsure, closer, strict=True) if not (look.probability > CONFIRMED).any()}
     return [
         [look for number, look in enumerate(looks) if (row, number) not in lost and len(look.probability)]
@@ -248,6 +245,14 @@ def frame_crops(
     middle = (boxes[:, :2] + boxes[:, 2:]).repeat(1, 2) / 2
     boxes = middle + share * (boxes - middle)
     return [processor.frame_face(picture.image, box, picture.focal) for box in boxes.cpu()]
+
+
+def _look_at_crops(
+    model: Any, processor: FaceGPTProcessor, frames: Sequence[PictureFrame], batch_size: int
+) -> list[Look]:
+    """The one face in the middle of each of `frames`, or none."""
+    messages = [processor.reconstruct_messages(close_up=True)] * len(frames)
+    return look_at(model, processor, frames, messages, 1, batch_size)
 
 
 def look_at(
