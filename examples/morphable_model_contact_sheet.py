@@ -25,7 +25,7 @@ from PIL import Image
 
 from modeling_facegpt import FaceParameters, MorphableModel
 from modeling_facegpt.face_parameters import parameter_sizes, select_faces
-from modeling_facegpt.visualization import draw_in_studio
+from modeling_facegpt.files.visualization import draw_in_studio
 
 SIDE, COLUMNS, PEOPLE = 200, 8, 32
 OUTPUT = Path("out")

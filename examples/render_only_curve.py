@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import torch
 from facegpt_trainer.__main__ import read_recipe
-from facegpt_trainer.evaluation import evaluate_photographs
+from facegpt_trainer.evaluation.reconstruction import evaluate_photographs
 from facegpt_trainer.training import train
 from facegpt_trainer.training_config import FaceGPTTrainingConfig
 from PIL import Image, ImageDraw, ImageFont

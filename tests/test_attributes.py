@@ -13,7 +13,7 @@
 # limitations under the License.
 import pytest
 import torch
-from facegpt_trainer.attributes import (
+from facegpt_trainer.grammar.attributes import (
     ShapeSpace,
     act,
     brighten,
@@ -24,6 +24,7 @@ from facegpt_trainer.attributes import (
     sample_portraits,
     turn,
 )
+from facegpt_trainer.grammar.face_words import ACTION_WORDS, EMOTION_WORDS, SHAPE_WORDS, shape_phrase, shape_phrases
 
 from modeling_facegpt.face_measurements import (
     FaceMeasurer,
@@ -33,7 +34,6 @@ from modeling_facegpt.face_measurements import (
     strongest_emotion,
 )
 from modeling_facegpt.face_parameters import FaceParameters, select_faces
-from modeling_facegpt.face_words import ACTION_WORDS, EMOTION_WORDS, SHAPE_WORDS, shape_phrase, shape_phrases
 from modeling_facegpt.facial_expressions import ACTIONS, CALM, EMOTIONS
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 import torch
 from facegpt_hub import command_line
-from facegpt_trainer import calibration
-from facegpt_trainer.calibration import (
+from facegpt_trainer.evaluation import calibration
+from facegpt_trainer.evaluation.calibration import (
     HeldOutFaces,
     evaluate_uncertainty,
     find_held_out_faces,

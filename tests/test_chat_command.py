@@ -24,8 +24,8 @@ from reconstructions import make_reconstruction
 from typer.testing import CliRunner
 
 from modeling_facegpt import ChatSession
-from modeling_facegpt.export import encode_mesh
-from modeling_facegpt.result_reader import read_result
+from modeling_facegpt.files.export import encode_mesh
+from modeling_facegpt.files.result_reader import read_result
 
 FACES_ONLY = {"max_new_tokens": 2, "min_faces": 1}
 

@@ -19,9 +19,10 @@ import math
 import pytest
 import torch
 
-from modeling_facegpt import anny_source
-from modeling_facegpt.anny_albedo import log_of_srgb, sky_visibility
-from modeling_facegpt.anny_eyes import (
+from modeling_facegpt.anny import source as anny_source
+from modeling_facegpt.anny.albedo import log_of_srgb, sky_visibility
+from modeling_facegpt.anny.build import LANDMARK_FILE, convert_anny, eyeball_centre, vertex_areas
+from modeling_facegpt.anny.eyes import (
     EYE_RINGS,
     EYE_SEGMENTS,
     NUM_EYE_VERTICES,
@@ -29,13 +30,12 @@ from modeling_facegpt.anny_eyes import (
     eyeball_triangles,
     sphere_map,
 )
-from modeling_facegpt.anny_fields import smooth_modes
-from modeling_facegpt.anny_identity import identity_basis, project_shapes
-from modeling_facegpt.anny_mouth import LipCloser, close_lips
-from modeling_facegpt.anny_people import sample_changes, sample_phenotypes
-from modeling_facegpt.anny_regions import ball, brow_mask, smooth_step
-from modeling_facegpt.anny_source import boundary_vertices, load_anny_head
-from modeling_facegpt.convert_morphable_model import LANDMARK_FILE, convert_anny, eyeball_centre, vertex_areas
+from modeling_facegpt.anny.fields import smooth_modes
+from modeling_facegpt.anny.identity import identity_basis, project_shapes
+from modeling_facegpt.anny.mouth import LipCloser, close_lips
+from modeling_facegpt.anny.people import sample_changes, sample_phenotypes
+from modeling_facegpt.anny.regions import ball, brow_mask, smooth_step
+from modeling_facegpt.anny.source import boundary_vertices, load_anny_head
 from modeling_facegpt.mesh import vertex_normals
 from modeling_facegpt.morphable_model import LANDMARK_KINDS, MorphableModel
 from tests.conftest import REPOSITORY, sphere

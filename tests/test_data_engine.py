@@ -15,10 +15,10 @@
 
 import pytest
 import torch
-from facegpt_trainer import data_engine
-from facegpt_trainer.data_engine import LEAST_SEEN, DataEngine, PictureBatch, _Heads, _shown_faces
-from facegpt_trainer.face_sampler import ExpressionSampler, sample_light, sample_scenes
-from facegpt_trainer.scenery import noise, sample_backgrounds, soft_step
+from facegpt_trainer.pictures import data_engine
+from facegpt_trainer.pictures.data_engine import LEAST_SEEN, DataEngine, PictureBatch, _Heads, _shown_faces
+from facegpt_trainer.pictures.face_sampler import ExpressionSampler, sample_light, sample_scenes
+from facegpt_trainer.pictures.scenery import noise, sample_backgrounds, soft_step
 
 from modeling_facegpt import MorphableModel
 from modeling_facegpt.camera import Camera

@@ -17,10 +17,7 @@ from collections import Counter
 
 import pytest
 import torch
-from facegpt_trainer import data_engine
-from facegpt_trainer.attributes import sample_portraits
 from facegpt_trainer.collator import FaceCollator
-from facegpt_trainer.data_engine import DataEngine
 from facegpt_trainer.dialogue_collator import (
     ALIKE,
     INTERLEAVED,
@@ -29,11 +26,14 @@ from facegpt_trainer.dialogue_collator import (
     faceless_rows,
     lay_out,
 )
-from facegpt_trainer.dialogues import FRESH, Dialogue, Source
-from facegpt_trainer.face_questions import tell_truths
-from facegpt_trainer.face_references import Seen, references_to, several_or_none
-from facegpt_trainer.picture_dialogues import FOUND_KINDS, NO_FACE, PICTURE_KINDS, PictureGrammar, _as_found
-from facegpt_trainer.shape_pictures import COLOURS, PLACES, DrawnShape, ShapeGrammar, draw_shapes
+from facegpt_trainer.grammar.attributes import sample_portraits
+from facegpt_trainer.grammar.dialogues import FRESH, Dialogue, Source
+from facegpt_trainer.grammar.face_questions import tell_truths
+from facegpt_trainer.grammar.face_references import Seen, references_to, several_or_none
+from facegpt_trainer.pictures import data_engine
+from facegpt_trainer.pictures.data_engine import DataEngine
+from facegpt_trainer.pictures.picture_dialogues import FOUND_KINDS, NO_FACE, PICTURE_KINDS, PictureGrammar, _as_found
+from facegpt_trainer.pictures.shape_pictures import COLOURS, PLACES, DrawnShape, ShapeGrammar, draw_shapes
 from facegpt_trainer.training_config import LOSS_WEIGHTS
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor

@@ -20,9 +20,8 @@ import torch
 import yaml
 from facegpt_hub import checkpoints
 from facegpt_hub.command_line import app
-from facegpt_trainer import text_baseline
-from facegpt_trainer.attributes import sample_portraits
-from facegpt_trainer.dialogue_evaluation import (
+from facegpt_trainer.evaluation import text_baseline
+from facegpt_trainer.evaluation.dialogues import (
     Talker,
     _same_faces,
     answer_dialogues,
@@ -32,17 +31,18 @@ from facegpt_trainer.dialogue_evaluation import (
     evaluate_references,
     imagining,
 )
-from facegpt_trainer.dialogues import FRESH, Wanted
-from facegpt_trainer.edit_evaluation import edit_is_present, evaluate_edits
-from facegpt_trainer.request_evaluation import (
+from facegpt_trainer.evaluation.edits import edit_is_present, evaluate_edits
+from facegpt_trainer.evaluation.requests import (
     evaluate_requests,
     identity_spread,
     is_likely,
     judge_faces,
 )
-from facegpt_trainer.smile_evaluation import evaluate_smiles
-from facegpt_trainer.text_baseline import RequestCollator, build_baseline, load_baseline
-from facegpt_trainer.text_dialogues import TextGrammar
+from facegpt_trainer.evaluation.smiles import evaluate_smiles
+from facegpt_trainer.evaluation.text_baseline import RequestCollator, build_baseline, load_baseline
+from facegpt_trainer.grammar.attributes import sample_portraits
+from facegpt_trainer.grammar.dialogues import FRESH, Wanted
+from facegpt_trainer.grammar.text_dialogues import TextGrammar
 from typer.testing import CliRunner
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
@@ -189,7 +189,7 @@ def test_the_text_baseline_learns_and_comes_back_from_its_files(
 
 
 def test_the_baseline_s_recipe_can_be_read():
-    recipe = Path(text_baseline.__file__).parent / "recipes" / "text_baseline.yaml"
+    recipe = Path(text_baseline.__file__).parents[1] / "recipes" / "text_baseline.yaml"
     settings = yaml.safe_load(recipe.read_text())
     assert set(settings) <= {field.name for field in fields(text_baseline.TextBaselineTrainingConfig)}
     config = text_baseline.TextBaselineTrainingConfig(**settings, use_cpu=True)

@@ -16,7 +16,12 @@
 import math
 
 import torch
-from facegpt_trainer.emission import Emission, Question, count_answered_faces, measure_emission
+from facegpt_trainer.evaluation.emission import (
+    Emission,
+    Question,
+    count_answered_faces,
+    measure_emission,
+)
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
 

@@ -15,7 +15,7 @@
 
 import pytest
 import torch
-from facegpt_trainer.evaluate_morphable_model import (
+from facegpt_trainer.evaluation.morphable_model import (
     closest_on_triangles,
     fit_scan,
     load_ict_faces,

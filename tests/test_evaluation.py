@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from facegpt_trainer.data_engine import DataEngine
-from facegpt_trainer.evaluation import (
+from facegpt_trainer.evaluation.reconstruction import (
     _aligned_error,
     _angle_between,
     _error,
@@ -28,6 +27,7 @@ from facegpt_trainer.evaluation import (
     evaluate_presence,
     evaluate_renders,
 )
+from facegpt_trainer.pictures.data_engine import DataEngine
 from PIL import Image
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor, MorphableModel

@@ -15,7 +15,7 @@
 
 import pytest
 import torch
-from facegpt_trainer.face_policy import (
+from facegpt_trainer.policy.face_policy import (
     ExplorationSettings,
     FaceRecorder,
     draw_path,

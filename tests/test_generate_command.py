@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 
 from modeling_facegpt import FaceGPTConfig, FaceGPTForConditionalGeneration
 from modeling_facegpt.face_parameters import parameters_to_vector
-from modeling_facegpt.result_reader import read_result
+from modeling_facegpt.files.result_reader import read_result
 
 
 @pytest.fixture

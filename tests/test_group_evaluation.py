@@ -15,9 +15,9 @@
 
 import pytest
 import torch
-from facegpt_trainer.data_engine import DataEngine
-from facegpt_trainer.evaluation import held_out_batches
-from facegpt_trainer.group_evaluation import _matches, _overlaps, _true_boxes, evaluate_groups
+from facegpt_trainer.evaluation.groups import _matches, _overlaps, _true_boxes, evaluate_groups
+from facegpt_trainer.evaluation.reconstruction import held_out_batches
+from facegpt_trainer.pictures.data_engine import DataEngine
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
 

@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 import torch
 from facegpt_trainer.collator import FaceCollator
-from facegpt_trainer.data_engine import DataEngine
 from facegpt_trainer.image_grid import CAPTION_HEIGHT, CAPTIONS, SHOWN_SIDE, choose_pictures, draw_grid, show_faces
+from facegpt_trainer.pictures.data_engine import DataEngine
 from facegpt_trainer.training import train
 from facegpt_trainer.training_config import FaceGPTTrainingConfig
 from PIL import Image

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from modeling_facegpt.photograph import PhotographError, focal_from_exif, read_photograph
+from modeling_facegpt.files.photograph import PhotographError, focal_from_exif, read_photograph
 
 SIZE = (40, 24)
 

@@ -23,12 +23,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import Dataset, Features, Image, List, Value
-from facegpt_trainer import shard_files
 from facegpt_trainer.__main__ import main
 from facegpt_trainer.collator import FaceCollator
-from facegpt_trainer.data_engine import DataEngine
-from facegpt_trainer.photograph_shards import ShardedPhotographs
-from facegpt_trainer.photograph_stream import TooManyProblemsError
+from facegpt_trainer.pictures import shard_files
+from facegpt_trainer.pictures.data_engine import DataEngine
+from facegpt_trainer.pictures.photograph_shards import ShardedPhotographs
+from facegpt_trainer.pictures.photograph_stream import TooManyProblemsError
 from PIL import Image as PillowImage
 from torch.utils.data import DataLoader
 

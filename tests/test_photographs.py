@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from facegpt_trainer.photograph_stream import TooManyProblemsError
-from facegpt_trainer.photographs import (
+from facegpt_trainer.pictures.photograph_stream import TooManyProblemsError
+from facegpt_trainer.pictures.photographs import (
     PhotographCuts,
     cut_photographs,
     load_photographs,

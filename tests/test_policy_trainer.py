@@ -23,13 +23,13 @@ import pytest
 import torch
 import yaml
 from facegpt_trainer.__main__ import read_settings
-from facegpt_trainer.attributes import default_picture_camera
-from facegpt_trainer.face_policy import step_levels
+from facegpt_trainer.grammar.attributes import default_picture_camera
 from facegpt_trainer.grpo import Policy, load_policy, main, write_table
-from facegpt_trainer.policy_config import REWARD_WEIGHTS, FacePolicyConfig
-from facegpt_trainer.policy_evaluation import compare, mean_rewards
-from facegpt_trainer.policy_tasks import Task
-from facegpt_trainer.policy_trainer import FacePolicyTrainer, answer_tasks
+from facegpt_trainer.policy.config import REWARD_WEIGHTS, FacePolicyConfig
+from facegpt_trainer.policy.evaluation import compare, mean_rewards
+from facegpt_trainer.policy.face_policy import step_levels
+from facegpt_trainer.policy.tasks import Task
+from facegpt_trainer.policy.trainer import FacePolicyTrainer, answer_tasks
 from PIL import Image
 from torch import Tensor
 

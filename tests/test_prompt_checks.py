@@ -14,7 +14,7 @@
 """Words of a person, written as sentences."""
 
 import pytest
-from facegpt_trainer import wordings
+from facegpt_trainer.grammar import wordings
 from hypothesis import given
 from hypothesis import strategies as st
 

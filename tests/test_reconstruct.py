@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 from facegpt_trainer import reconstruct
-from facegpt_trainer.photograph_stream import open_stream
+from facegpt_trainer.pictures.photograph_stream import open_stream
 from PIL import Image
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor

@@ -21,10 +21,10 @@ import pytest
 import torch
 from reconstructions import make_reconstruction
 
-from modeling_facegpt.export import encode_document
 from modeling_facegpt.face_parameters import parameter_sizes
+from modeling_facegpt.files.export import encode_document
+from modeling_facegpt.files.result_document import describe_reconstruction
 from modeling_facegpt.reconstruction import landmarks_in_photo
-from modeling_facegpt.result_document import describe_reconstruction
 from modeling_facegpt.rotations import matrix_to_rotation_6d, yaw_pitch_roll_to_matrix
 
 

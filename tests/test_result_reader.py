@@ -20,9 +20,9 @@ import pytest
 import torch
 from reconstructions import make_reconstruction
 
-from modeling_facegpt.export import encode_document, encode_mesh
-from modeling_facegpt.result_document import describe_reconstruction
-from modeling_facegpt.result_reader import FaceFileError, read_result
+from modeling_facegpt.files.export import encode_document, encode_mesh
+from modeling_facegpt.files.result_document import describe_reconstruction
+from modeling_facegpt.files.result_reader import FaceFileError, read_result
 
 
 def write(path, face_model, reconstruction) -> None:

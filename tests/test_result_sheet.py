@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from reconstructions import make_reconstruction
 
-from modeling_facegpt.result_sheet import _choose_window, result_sheet
+from modeling_facegpt.files.result_sheet import _choose_window, result_sheet
 
 SIZE = (400, 300)
 

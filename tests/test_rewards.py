@@ -17,10 +17,10 @@ import math
 
 import pytest
 import torch
-from facegpt_trainer import rewards
-from facegpt_trainer.attributes import default_picture_camera
-from facegpt_trainer.dialogues import Wanted
-from facegpt_trainer.text_dialogues import TextGrammar
+from facegpt_trainer.grammar.attributes import default_picture_camera
+from facegpt_trainer.grammar.dialogues import Wanted
+from facegpt_trainer.grammar.text_dialogues import TextGrammar
+from facegpt_trainer.policy import rewards
 from torch import Tensor
 
 from modeling_facegpt import FaceParameters, MorphableModel

@@ -14,7 +14,7 @@
 """The order of shards: each row once an epoch, wherever one begins, and other rows for other processes."""
 
 import pytest
-from facegpt_trainer.shard_order import LANES, ShardOrder
+from facegpt_trainer.pictures.shard_order import LANES, ShardOrder
 
 ROWS = [[5, 3], [7], [], [4, 4, 0, 1]]
 TOTAL = 24

@@ -15,18 +15,18 @@ from collections import Counter
 
 import pytest
 import torch
-from facegpt_trainer.attributes import ShapeSpace, default_picture_camera
-from facegpt_trainer.dialogues import FRESH, SPLITS, Dialogue, Source, Wanted, is_held_out
-from facegpt_trainer.face_edits import NOTHING_TO_UNDO, apply_edit
-from facegpt_trainer.face_prompts import draw_face, typical_face
-from facegpt_trainer.face_questions import NO_JUDGEMENT, NO_NAMES
-from facegpt_trainer.situations import HELD_OUT_SITUATIONS, PEOPLE, TRAINING_SITUATIONS
-from facegpt_trainer.text_dialogues import TEXT_DIALOGUES, TEXT_SHARES, TextGrammar
+from facegpt_trainer.grammar.attributes import ShapeSpace, default_picture_camera
+from facegpt_trainer.grammar.dialogues import FRESH, SPLITS, Dialogue, Source, Wanted, is_held_out
+from facegpt_trainer.grammar.face_edits import NOTHING_TO_UNDO, apply_edit
+from facegpt_trainer.grammar.face_prompts import draw_face, typical_face
+from facegpt_trainer.grammar.face_questions import NO_JUDGEMENT, NO_NAMES
+from facegpt_trainer.grammar.face_words import SHAPE_WORDS
+from facegpt_trainer.grammar.situations import HELD_OUT_SITUATIONS, PEOPLE, TRAINING_SITUATIONS
+from facegpt_trainer.grammar.text_dialogues import TEXT_DIALOGUES, TEXT_SHARES, TextGrammar
 
 from modeling_facegpt.face_head import encode
 from modeling_facegpt.face_measurements import PRESENT, FaceMeasurer, measure_light, measure_pose, strongest_emotion
 from modeling_facegpt.face_parameters import FaceParameters, parameters_to_vector, select_faces, vector_to_parameters
-from modeling_facegpt.face_words import SHAPE_WORDS
 from modeling_facegpt.facial_expressions import EMOTIONS
 
 

@@ -25,8 +25,8 @@ from datasets import Dataset
 from facegpt_hub import command_line
 from facegpt_trainer.__main__ import main, read_recipe
 from facegpt_trainer.collator import FaceCollator
-from facegpt_trainer.data_engine import DataEngine
-from facegpt_trainer.photographs import PhotographFolder
+from facegpt_trainer.pictures.data_engine import DataEngine
+from facegpt_trainer.pictures.photographs import PhotographFolder
 from facegpt_trainer.training import FaceGPTTrainer
 from facegpt_trainer.training_config import LOSS_WEIGHTS, FaceGPTTrainingConfig
 

@@ -21,8 +21,8 @@ from PIL import Image
 from reconstructions import make_reconstruction
 
 from modeling_facegpt.face_parameters import select_faces
+from modeling_facegpt.files.visualization import Window, draw_in_studio, draw_overlay
 from modeling_facegpt.reconstruction import landmarks_in_photo
-from modeling_facegpt.visualization import Window, draw_in_studio, draw_overlay
 
 SIZE = (400, 300)
 BLUE = Image.new("RGB", SIZE, (0, 0, 255))

@@ -24,7 +24,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from modeling_facegpt.chat_session import ChatSession
     from modeling_facegpt.dialogue import Answer
-    from modeling_facegpt.photograph import Photograph
+    from modeling_facegpt.files.photograph import Photograph
     from modeling_facegpt.reconstruction import Reconstruction
 
     from .checkpoints import Checkpoint
@@ -76,8 +76,8 @@ def chat(
     from transformers.utils import logging
 
     from modeling_facegpt.chat_session import ChatSession
-    from modeling_facegpt.photograph import read_photograph
-    from modeling_facegpt.result_reader import read_result
+    from modeling_facegpt.files.photograph import read_photograph
+    from modeling_facegpt.files.result_reader import read_result
 
     from .checkpoints import load_checkpoint
 
@@ -196,7 +196,7 @@ class ChatTerminal:
 
     def look(self, path: str) -> None:
         """Talk about another photograph."""
-        from modeling_facegpt.photograph import read_photograph
+        from modeling_facegpt.files.photograph import read_photograph
 
         if not path:
             raise ValueError("got no photograph; write /photo PATH")
@@ -237,13 +237,13 @@ class ChatTerminal:
         self.console.print(words, end=end, markup=False)
 
     def _mesh(self) -> bytes:
-        from modeling_facegpt.export import encode_mesh
+        from modeling_facegpt.files.export import encode_mesh
 
         return encode_mesh(self.checkpoint.model.face_model, self._present(), ".glb")
 
     def _document(self) -> bytes:
-        from modeling_facegpt.export import encode_document
-        from modeling_facegpt.result_document import describe_reconstruction
+        from modeling_facegpt.files.export import encode_document
+        from modeling_facegpt.files.result_document import describe_reconstruction
 
         photograph = self.photographs[-1]
         name = None if photograph is None else photograph.name
@@ -252,7 +252,7 @@ class ChatTerminal:
         return encode_document(document)
 
     def _picture(self) -> bytes:
-        from modeling_facegpt.result_sheet import faces_sheet, result_sheet
+        from modeling_facegpt.files.result_sheet import faces_sheet, result_sheet
 
         from .photograph_tasks import encode_png
 
@@ -274,7 +274,7 @@ class ChatTerminal:
         return self.output / pattern.format(number)
 
     def _write(self, files: dict[Path, bytes]) -> None:
-        from modeling_facegpt.export import write_files
+        from modeling_facegpt.files.export import write_files
 
         self.output.mkdir(parents=True, exist_ok=True)
         write_files(files)

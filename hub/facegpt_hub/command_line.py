@@ -156,7 +156,7 @@ def convert_morphable_model(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the artifact (made if missing).")],
 ) -> None:
     """Build a 3D morphable face model in FaceGPT's layout (needs the extra `convert`)."""
-    from modeling_facegpt.convert_morphable_model import convert_anny
+    from modeling_facegpt.anny.build import convert_anny
 
     convert_anny(output, progress=lambda message: typer.echo(message, err=True))
     typer.echo(f"{source.value} -> {output}")

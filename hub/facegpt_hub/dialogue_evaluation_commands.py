@@ -21,7 +21,7 @@ import typer
 from .evaluation_commands import DEFAULT, Facts, Model, app, print_figures
 
 if TYPE_CHECKING:
-    from facegpt_trainer.dialogue_evaluation import Talker
+    from facegpt_trainer.evaluation.dialogues import Talker
 
 Count = Annotated[int, typer.Option(min=1, help="How many are asked.")]
 Guidance = Annotated[float | None, typer.Option(min=0, help="Guidance scale; default: the checkpoint's.")]
@@ -57,7 +57,7 @@ def situations(
 @app.command()
 def edits(model: Model = DEFAULT, count: Count = 200, facts: Facts = None) -> None:
     """Edits of given faces: done, nothing else changed, undone exactly."""
-    from facegpt_trainer.edit_evaluation import evaluate_edits
+    from facegpt_trainer.evaluation.edits import evaluate_edits
 
     print_figures(f"edits: {model}", evaluate_edits(_load(model), edits=count), facts)
 
@@ -65,7 +65,7 @@ def edits(model: Model = DEFAULT, count: Count = 200, facts: Facts = None) -> No
 @app.command()
 def references(model: Model = DEFAULT, pictures: Count = 200, facts: Facts = None) -> None:
     """Faces that words name, of two to five in held-out renders."""
-    from facegpt_trainer.dialogue_evaluation import evaluate_references
+    from facegpt_trainer.evaluation.dialogues import evaluate_references
 
     print_figures(f"references: {model}", evaluate_references(_load(model), pictures=pictures), facts)
 
@@ -73,7 +73,7 @@ def references(model: Model = DEFAULT, pictures: Count = 200, facts: Facts = Non
 @app.command()
 def questions(model: Model = DEFAULT, pictures: Count = 300, facts: Facts = None) -> None:
     """Questions on faces of held-out renders and on given faces, by topic."""
-    from facegpt_trainer.dialogue_evaluation import evaluate_questions
+    from facegpt_trainer.evaluation.dialogues import evaluate_questions
 
     print_figures(f"questions: {model}", evaluate_questions(_load(model), pictures=pictures), facts)
 
@@ -81,7 +81,7 @@ def questions(model: Model = DEFAULT, pictures: Count = 300, facts: Facts = None
 @app.command()
 def general(model: Model = DEFAULT, pictures: Count = 300, facts: Facts = None) -> None:
     """Questions on drawn shapes; run it on the checkpoint from before face training, too."""
-    from facegpt_trainer.dialogue_evaluation import evaluate_general
+    from facegpt_trainer.evaluation.dialogues import evaluate_general
 
     figures = evaluate_general(_load(model, about_faces=False), pictures=pictures)
     print_figures(f"general: {model}", figures, facts)
@@ -90,7 +90,7 @@ def general(model: Model = DEFAULT, pictures: Count = 300, facts: Facts = None) 
 @app.command()
 def emission(model: Model = DEFAULT, dialogues: Count = 400, facts: Facts = None) -> None:
     """Whether a face is answered where one is asked for, and nowhere else."""
-    from facegpt_trainer.dialogue_evaluation import evaluate_emission
+    from facegpt_trainer.evaluation.dialogues import evaluate_emission
 
     print_figures(f"emission: {model}", evaluate_emission(_load(model), dialogues=dialogues), facts)
 
@@ -102,7 +102,7 @@ def smiles(
     facts: Facts = None,
 ) -> None:
     """Smiling against neutral photographs, in words and on the mesh."""
-    from facegpt_trainer.smile_evaluation import evaluate_smiles
+    from facegpt_trainer.evaluation.smiles import evaluate_smiles
 
     print_figures(f"smiles: {model}", evaluate_smiles(_load(model), data), facts)
 
@@ -110,13 +110,13 @@ def smiles(
 def _requests(
     kind: str, model: str, requests: int, guidance_scale: float | None, baseline: Path | None, facts: Path | None
 ) -> None:
-    from facegpt_trainer.dialogue_evaluation import evaluate_prompts, evaluate_situations, imagining
+    from facegpt_trainer.evaluation.dialogues import evaluate_prompts, evaluate_situations, imagining
 
     evaluate = {"prompts": evaluate_prompts, "situations": evaluate_situations}[kind]
     talker = _load(model)
     figures = evaluate(imagining(talker, guidance_scale), talker.measurer, requests=requests)
     if baseline is not None:
-        from facegpt_trainer.text_baseline import load_baseline
+        from facegpt_trainer.evaluation.text_baseline import load_baseline
 
         theirs = evaluate(load_baseline(baseline), talker.measurer, requests=requests)
         figures |= {f"text encoder alone, {name}": value for name, value in theirs.items()}
@@ -125,7 +125,7 @@ def _requests(
 
 def _load(model: str, *, about_faces: bool = True) -> "Talker":
     """A checkpoint; one that does not talk about faces is refused where it must."""
-    from facegpt_trainer.dialogue_evaluation import Talker
+    from facegpt_trainer.evaluation.dialogues import Talker
     from transformers.utils import logging
 
     from modeling_facegpt.face_measurements import FaceMeasurer

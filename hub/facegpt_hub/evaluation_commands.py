@@ -41,7 +41,7 @@ def photographs(
     facts: Facts = None,
 ) -> None:
     """Landmark errors and faces found on held-out photographs (with `--everything`, faces found on all of them)."""
-    from facegpt_trainer.evaluation import evaluate_photographs
+    from facegpt_trainer.evaluation.reconstruction import evaluate_photographs
 
     subset = "all" if everything else "held-out"
     _show(
@@ -55,7 +55,7 @@ def photographs(
 @app.command()
 def renders(model: Model = DEFAULT, pictures: int = 200, refine: Refine = 0, facts: Facts = None) -> None:
     """Geometry against the truth on held-out renders of one face each."""
-    from facegpt_trainer.evaluation import evaluate_renders
+    from facegpt_trainer.evaluation.reconstruction import evaluate_renders
 
     _show("renders", model, facts, lambda loaded: evaluate_renders(*loaded, pictures=pictures, refine_steps=refine))
 
@@ -63,7 +63,7 @@ def renders(model: Model = DEFAULT, pictures: int = 200, refine: Refine = 0, fac
 @app.command()
 def groups(model: Model = DEFAULT, pictures: int = 120, facts: Facts = None) -> None:
     """Faces found in held-out renders of two to four people, also where they overlap."""
-    from facegpt_trainer.group_evaluation import evaluate_groups
+    from facegpt_trainer.evaluation.groups import evaluate_groups
 
     _show("groups", model, facts, lambda loaded: evaluate_groups(*loaded, pictures=pictures))
 
@@ -71,7 +71,7 @@ def groups(model: Model = DEFAULT, pictures: int = 120, facts: Facts = None) -> 
 @app.command()
 def presence(model: Model = DEFAULT, data: Faces | None = None, pictures: int = 400, facts: Facts = None) -> None:
     """How often no face is found where there is none."""
-    from facegpt_trainer.evaluation import evaluate_presence
+    from facegpt_trainer.evaluation.reconstruction import evaluate_presence
 
     _show("presence", model, facts, lambda loaded: evaluate_presence(*loaded, data, pictures=pictures))
 
@@ -87,7 +87,7 @@ def morphable_model(
 ) -> None:
     """How well the 3DMM's identity basis fits faces of another 3DMM: random ICT-FaceKit identities, fixed seeds."""
     import torch
-    from facegpt_trainer.evaluate_morphable_model import evaluate_morphable_model
+    from facegpt_trainer.evaluation.morphable_model import evaluate_morphable_model
 
     from modeling_facegpt import MorphableModel
 

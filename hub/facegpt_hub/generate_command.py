@@ -80,9 +80,9 @@ def write_faces(checkpoint: "Checkpoint", faces: "Reconstruction", output: Path)
         faces (`Reconstruction`): at least one face.
         output (`Path`): directory, made if missing.
     """
-    from modeling_facegpt.export import encode_document, encode_mesh, write_files
-    from modeling_facegpt.result_document import describe_reconstruction
-    from modeling_facegpt.result_sheet import faces_sheet
+    from modeling_facegpt.files.export import encode_document, encode_mesh, write_files
+    from modeling_facegpt.files.result_document import describe_reconstruction
+    from modeling_facegpt.files.result_sheet import faces_sheet
 
     from .photograph_tasks import encode_png
 

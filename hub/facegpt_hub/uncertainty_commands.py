@@ -33,8 +33,8 @@ def uncertainty(
     facts: Facts = None,
 ) -> None:
     """How many true values 90 % intervals cover, and whether errors fall as confidence rises, on held-out renders."""
-    from facegpt_trainer.calibration import calibrate as fit
-    from facegpt_trainer.calibration import evaluate_uncertainty
+    from facegpt_trainer.evaluation.calibration import calibrate as fit
+    from facegpt_trainer.evaluation.calibration import evaluate_uncertainty
 
     title = "uncertainty, calibrated" if calibrated else "uncertainty"
     show(
@@ -52,10 +52,10 @@ def calibrate(
     pictures: Annotated[int, typer.Option(min=10, help="Renders of one face to calibrate on.")] = 600,
 ) -> None:
     """Make 90 % intervals cover 90 %: fits what is added to the log-variances, and writes it into config.json."""
-    from facegpt_trainer.calibration import calibrate as fit
+    from facegpt_trainer.evaluation.calibration import calibrate as fit
     from transformers.utils import logging
 
-    from modeling_facegpt.export import encode_document, write_files
+    from modeling_facegpt.files.export import encode_document, write_files
 
     from .checkpoints import find_checkpoint, load_checkpoint
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from facegpt_trainer.data_engine import DataEngine
+from facegpt_trainer.pictures.data_engine import DataEngine
 
 from modeling_facegpt import MorphableModel
 

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import torch
-from facegpt_trainer.text_dialogues import TextGrammar
+from facegpt_trainer.grammar.text_dialogues import TextGrammar
 
 from modeling_facegpt import MorphableModel
 from modeling_facegpt.face_measurements import FaceMeasurer

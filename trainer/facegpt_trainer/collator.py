@@ -26,10 +26,10 @@ from torch import Tensor
 
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
-from .data_engine import DataEngine, PictureBatch
-from .dialogues import FRESH, Dialogue
-from .face_sampler import chance
-from .photographs import PhotographSource, cut_photographs, mirror_landmark_order
+from .grammar.dialogues import FRESH, Dialogue
+from .pictures.data_engine import DataEngine, PictureBatch
+from .pictures.face_sampler import chance
+from .pictures.photographs import PhotographSource, cut_photographs, mirror_landmark_order
 
 PHOTOGRAPH_CLOSE_UP_SHARE = 0.7
 PHOTOGRAPH_FACELESS_SHARE = 0.3  # of the others

@@ -26,13 +26,13 @@ from torch import Tensor
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
-from .attributes import default_picture_camera
 from .collator import FaceCollator, split_draws
-from .data_engine import PictureBatch
-from .dialogues import Dialogue
-from .picture_dialogues import PictureGrammar
-from .shape_pictures import ShapeGrammar
-from .text_dialogues import TEXT_DIALOGUES, TextGrammar
+from .grammar.attributes import default_picture_camera
+from .grammar.dialogues import Dialogue
+from .grammar.text_dialogues import TEXT_DIALOGUES, TextGrammar
+from .pictures.data_engine import PictureBatch
+from .pictures.picture_dialogues import PictureGrammar
+from .pictures.shape_pictures import ShapeGrammar
 
 LANDMARKS = 468
 # Dialogues without pictures: requests for faces, what is answered in words alone, and those that go on about faces.

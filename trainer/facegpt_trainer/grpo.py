@@ -35,14 +35,14 @@ from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from .__main__ import read_settings
 from .checkpoint import last_whole_checkpoint, load_checkpoint
 from .collator import FaceCollator
-from .data_engine import DataEngine
-from .photographs import load_photographs
-from .policy_config import FacePolicyConfig
-from .policy_evaluation import Gain, compare, evaluate_policy, reward_functions
-from .policy_tasks import Task, photograph_tasks, request_tasks
-from .policy_trainer import FacePolicyTrainer
+from .evaluation.requests import HELD_OUT_SEED
+from .pictures.data_engine import DataEngine
+from .pictures.photographs import load_photographs
+from .policy.config import FacePolicyConfig
+from .policy.evaluation import Gain, compare, evaluate_policy, reward_functions
+from .policy.tasks import Task, photograph_tasks, request_tasks
+from .policy.trainer import FacePolicyTrainer
 from .recipe_help import describe_settings
-from .request_evaluation import HELD_OUT_SEED
 from .run_facts import describe_run
 
 

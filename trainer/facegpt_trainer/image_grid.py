@@ -30,7 +30,7 @@ from modeling_facegpt.losses import inlier_weight, photometric_loss
 from modeling_facegpt.renderer import render_mesh
 
 from .collator import FaceCollator
-from .data_engine import PictureBatch
+from .pictures.data_engine import PictureBatch
 
 try:
     import wandb  # pyright: ignore[reportMissingImports]

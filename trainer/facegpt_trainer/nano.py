@@ -33,7 +33,7 @@ from transformers import (
 
 from modeling_facegpt.convolutional_vision import read_maps_as_tokens
 
-from .nano_corpus import write_corpus
+from .grammar.nano_corpus import write_corpus
 
 IMAGE_TOKEN = "<image>"
 FACE_TOKEN = "<FACE>"

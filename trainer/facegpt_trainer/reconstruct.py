@@ -32,12 +32,12 @@ from accelerate import PartialState
 from tqdm import tqdm
 
 from modeling_facegpt.face_parameters import FaceParameters
+from modeling_facegpt.files.photograph import Photograph
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
-from modeling_facegpt.photograph import Photograph
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import Reconstruction
 
-from .photograph_stream import PhotographStream, TooManyProblemsError, open_stream
+from .pictures.photograph_stream import PhotographStream, TooManyProblemsError, open_stream
 
 SETTINGS = "settings.json"
 NUMBERS = pa.list_(pa.float32())

@@ -37,15 +37,15 @@ from .adapters import add_adapters
 from .checkpoint import CheckpointWriter, last_whole_checkpoint
 from .checkpoint_checks import check_goes_on
 from .collator import FaceCollator
-from .data_engine import DataEngine
 from .dialogue_collator import DialogueCollator
 from .distributed import GradientsForAll, as_unsharded_class, keep_face_model_apart, prepare_sharding, share_terms
 from .image_grid import ImageGrid
 from .loss_schedules import LossWeightScheduling
-from .photograph_shards import ShardedPhotographs
-from .photographs import PhotographSource, load_photographs
+from .pictures.data_engine import DataEngine
+from .pictures.photograph_shards import ShardedPhotographs
+from .pictures.photographs import PhotographSource, load_photographs
+from .pictures.shard_files import has_shards
 from .run_facts import describe_run
-from .shard_files import has_shards
 from .start import Start, load_start
 from .training_config import FaceGPTTrainingConfig
 from .vision_warm_up import warm_up_vision

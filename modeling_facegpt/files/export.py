@@ -1,0 +1,143 @@
+# Copyright 2026 The FaceGPT developers.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Writes reconstructed faces to files: GLB, OBJ and PLY meshes, and the JSON with every number.
+
+A mesh's frame is that of `face_scene`. Colours are the reflectance of the skin, without the photograph's light: linear
+in GLB, sRGB in OBJ and PLY, as their readers expect.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ..mesh import vertex_normals
+from ..morphable_model import MorphableModel
+from ..reconstruction import Reconstruction
+from ..shading import linear_to_srgb
+from .face_scene import FaceScene, build_scene, place_in_scene
+from .gltf import scene_to_glb
+from .result_document import describe_nodes
+
+MESH_SUFFIXES = (".glb", ".obj", ".ply")
+
+# A list of numbers that `json` spread over lines; inside a string a line break would be escaped.
+_NUMBERS = re.compile(r"\[\n([-+.,\deE\s]+)\]")
+
+
+def encode_mesh(
+    face_model: MorphableModel, reconstruction: Reconstruction, suffix: str, *, neutral: bool = False
+) -> bytes:
+    """The faces of one photograph as the content of a mesh file.
+
+    Args:
+        face_model (`MorphableModel`): the 3DMM.
+        reconstruction (`Reconstruction`): at least one face.
+        suffix (`".glb"`, `".obj"` or `".ply"`): the kind of file. Only GLB keeps expressions apart from identity.
+        neutral (`bool`): without expression, turn of the eyes, and turn of the head.
+
+    Raises:
+        ValueError: if the kind of file is unknown, there is no face, or a number is not finite.
+    """
+    if suffix not in MESH_SUFFIXES:
+        raise ValueError(f"got the file suffix {suffix!r}, but meshes are written as {', '.join(MESH_SUFFIXES)}")
+    if not len(reconstruction.probability):
+        raise ValueError("got a reconstruction without a face, and a mesh file needs at least one")
+    scene = build_scene(face_model, reconstruction, neutral=neutral)
+    licence = f"3D face model {face_model.config.face_model_id}, {face_model.config.licence}"
+    if suffix == ".glb":
+        names = list(face_model.config.expression_names or [])
+        return scene_to_glb(scene, names, copyright_line=licence, extras=describe_nodes(face_model, reconstruction))
+    if suffix == ".obj":
+        return _scene_to_obj(face_model, scene, licence)
+    return _scene_to_ply(scene, licence)
+
+
+def encode_document(document: dict) -> bytes:
+    """A result as JSON text.
+
+    Raises:
+        ValueError: if a number in it is not finite.
+    """
+    try:
+        text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
+    except ValueError as error:
+        raise ValueError(
+            "got numbers that are not finite; the checkpoint is damaged or diverged in training"
+        ) from error
+    return (_NUMBERS.sub(lambda numbers: f"[{' '.join(numbers[1].split())}]", text) + "\n").encode()
+
+
+def write_files(contents: dict[Path, bytes]) -> None:
+    """Write several files so that each appears whole or not at all, and none appears if one cannot be written."""
+    waiting = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in contents}
+    try:
+        for path, part in waiting.items():
+            part.write_bytes(contents[path])
+        for path, part in waiting.items():
+            os.replace(part, path)
+    finally:
+        for part in waiting.values():
+            part.unlink(missing_ok=True)
+
+
+def _scene_to_obj(face_model: MorphableModel, scene: FaceScene, licence: str) -> bytes:
+    """Wavefront text with colours behind the positions, as most readers understand, and texture coordinates."""
+    positions, normals, colors = _placed_columns(scene)
+    corners = scene.triangles.cpu().numpy() + 1
+    uv_corners = face_model.get_buffer("uv_triangles").cpu().numpy() + 1
+    lines = [f"# FaceGPT; {licence}; metres, y up"]
+    lines += ["vt {:.6f} {:.6f}".format(*point) for point in face_model.get_buffer("uv_coordinates").tolist()]
+    for face in range(len(positions)):
+        lines.append(f"o face_{face + 1}")
+        rows = np.concatenate((positions[face], colors[face]), axis=-1).tolist()
+        lines += ["v {:.7f} {:.7f} {:.7f} {:.4f} {:.4f} {:.4f}".format(*row) for row in rows]
+        lines += ["vn {:.5f} {:.5f} {:.5f}".format(*row) for row in normals[face].tolist()]
+        first = face * positions.shape[1]
+        both = np.concatenate((corners + first, uv_corners), axis=-1).tolist()
+        lines += [f"f {a}/{i}/{a} {b}/{j}/{b} {c}/{k}/{c}" for a, b, c, i, j, k in both]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _scene_to_ply(scene: FaceScene, licence: str) -> bytes:
+    """Binary, little-endian, all faces as one mesh."""
+    positions, normals, colors = _placed_columns(scene)
+    faces, count = positions.shape[:2]
+    vertex = np.dtype([("position", "<f4", 3), ("normal", "<f4", 3), ("color", "u1", 3)])
+    vertices = np.empty(faces * count, vertex)
+    vertices["position"], vertices["normal"] = positions.reshape(-1, 3), normals.reshape(-1, 3)
+    vertices["color"] = (colors.reshape(-1, 3) * 255).round()
+    corners = scene.triangles.cpu().numpy()
+    triangles = np.empty(faces * len(corners), np.dtype([("corners", "u1"), ("vertices", "<i4", 3)]))
+    triangles["corners"] = 3
+    triangles["vertices"] = (corners + count * np.arange(faces)[:, None, None]).reshape(-1, 3)
+    header = [
+        *("ply", "format binary_little_endian 1.0", f"comment FaceGPT; {licence}; metres, y up"),
+        f"element vertex {len(vertices)}",
+        *(f"property float {name}" for name in ("x", "y", "z", "nx", "ny", "nz")),
+        *(f"property uchar {name}" for name in ("red", "green", "blue")),
+        f"element face {len(triangles)}",
+        *("property list uchar int vertex_indices", "end_header"),
+    ]
+    return ("\n".join(header) + "\n").encode() + vertices.tobytes() + triangles.tobytes()
+
+
+def _placed_columns(scene: FaceScene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions, normals and sRGB colours `(N, V, 3)` in the scene's frame."""
+    placed = place_in_scene(scene.vertices, scene)
+    normals = vertex_normals(placed, scene.triangles)
+    colors = linear_to_srgb(scene.albedo)
+    return placed.cpu().numpy(), normals.cpu().numpy(), colors.cpu().numpy()
