@@ -32,9 +32,9 @@ from .dialogue import (
     no_faces,
     user_message,
 )
+from .face_detection import check_photos
 from .face_parameters import concatenate_faces, select_faces
 from .flow_head import FaceSampling
-from .generation_facegpt import check_pictures
 from .processing_facegpt import FaceGPTProcessor
 from .reconstruction import Reconstruction, to_device
 
@@ -84,7 +84,7 @@ class ChatSession:
                 "got faces to talk about for a checkpoint that reads no faces; take one that was trained on dialogues"
             )
         if faces is not None or photograph is None:
-            seen = None if photograph is None else check_pictures([photograph], [focal])[0]
+            seen = None if photograph is None else check_photos([photograph], [focal])[0]
             if faces is not None and faces.probability.device != model.device:
                 faces = to_device(faces, model.device)
             count = 0 if faces is None else len(faces.probability)
@@ -134,7 +134,7 @@ class ChatSession:
 
     def _see(self, photograph: Image.Image, focal: float | None) -> ChatState:
         """A chat about a photograph, before its first words."""
-        [seen] = check_pictures([photograph], [focal])
+        [seen] = check_photos([photograph], [focal])
         dialogue = Dialogue((), no_faces(self.model), seen)
         if self.model.face_encoder is None:
             return ChatState(dialogue, None)

@@ -22,10 +22,10 @@ from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin
 
 from .answer_generation import generate_answers
+from .face_detection import reconstruct
 from .face_imagination import imagine
 from .face_parameters import FaceParameters
 from .flow_head import FLOW_STEPS, GUIDANCE_SCALE, FaceSampling
-from .generation_facegpt import reconstruct
 from .reconstruction import Reconstruction
 from .referring import reconstruct_named
 
@@ -115,10 +115,10 @@ class FaceGPTGenerationMixin(GenerationMixin):
         focals: Sequence[float | None] | None = None,
         reference: str | Sequence[str | None] | None = None,
         refine_steps: int = 0,
-        batch_size: int = 8,
+        batch_size: int = 16,
     ) -> list[Reconstruction]:
         """All faces of each photograph, or those that words name, from left to right; see
-        `generation_facegpt.reconstruct` and `referring.reconstruct_named`.
+        `face_detection.reconstruct` and `referring.reconstruct_named`.
 
         Args:
             images (sequence of `PIL.Image.Image`): RGB, upright.
@@ -127,7 +127,7 @@ class FaceGPTGenerationMixin(GenerationMixin):
             reference (`str`, or a sequence of `str` or `None`, *optional*): words that name faces, such as "the woman
                 on the left"; for all images, or for each of them.
             refine_steps (`int`): of fitting each face to its pixels afterwards, see `refinement.refine`.
-            batch_size (`int`): pictures looked at together.
+            batch_size (`int`): pictures read together.
         """
         settings = {"focals": focals, "refine_steps": refine_steps, "batch_size": batch_size}
         if reference is None:

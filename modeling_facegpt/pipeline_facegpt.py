@@ -31,7 +31,7 @@ from transformers import Pipeline
 from transformers.image_utils import load_image
 
 from .dialogue import Answer, Dialogue, answer_dialogues, keep_what_is_known, look_first, no_faces, user_message
-from .generation_facegpt import check_pictures
+from .face_detection import check_photos
 from .processing_facegpt import RECONSTRUCT_ALL, FaceGPTProcessor
 from .reconstruction import to_device
 
@@ -85,7 +85,7 @@ class FaceChatPipeline(Pipeline):
             raise ValueError("got neither an image nor a text; give one of them, or both")
         words = RECONSTRUCT_ALL if text is None else text
         message = user_message(words, cast(FaceGPTProcessor, self.processor), image=image is not None)
-        seen = None if image is None else check_pictures([load_image(image)])[0]
+        seen = None if image is None else check_photos([load_image(image)])[0]
         return {"question": Dialogue((message,), no_faces(self.model), seen)}
 
     def _forward(self, input_tensors: dict[str, Any], **forward_parameters: Any) -> dict[str, Any]:

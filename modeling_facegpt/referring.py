@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 from .dialogue import Dialogue, answer_dialogues, give_faces, no_faces
-from .generation_facegpt import check_pictures, reconstruct
+from .face_detection import check_photos, reconstruct
 from .processing_facegpt import FaceGPTProcessor
 from .prompt_checks import check_words
 from .reconstruction import Reconstruction, select_reconstruction
@@ -39,7 +39,7 @@ def reconstruct_named(
     *,
     focals: Sequence[float | None] | None = None,
     refine_steps: int = 0,
-    batch_size: int = 8,
+    batch_size: int = 16,
 ) -> list[Reconstruction]:
     """The faces of each photograph that words name.
 
@@ -62,7 +62,7 @@ def reconstruct_named(
         )
     if processor is None:
         processor = FaceGPTProcessor.from_pretrained(model.name_or_path)
-    pictures = check_pictures(images, focals)
+    pictures = check_photos(images, focals)
     given = [reference] * len(images) if isinstance(reference, str) else list(reference)
     if len(given) != len(images):
         raise ValueError(f"got {len(given)} references for {len(images)} images; give one for all, or one per image")

@@ -26,7 +26,7 @@ from modeling_facegpt import (
     FaceGPTForConditionalGeneration,
     FaceGPTProcessor,
     FaceParameters,
-    generation_facegpt,
+    face_detection,
 )
 from modeling_facegpt.dialogue import (
     FRESH,
@@ -126,7 +126,8 @@ def test_given_faces_go_where_the_model_is(chatty, processor, face_parameters):
 
 
 def test_faces_of_a_photograph_are_looked_at_again(eager_facegpt, processor, photograph, monkeypatch):
-    monkeypatch.setattr(generation_facegpt, "look_at_parts", lambda *_: [])  # an answer is about the whole
+    # An answer is about the whole photo, not its tiles.
+    monkeypatch.setattr(face_detection.FaceDetector, "view_tiles", lambda _, photos, chosen: [[] for _ in photos])
     session = ChatSession(eager_facegpt, processor, photograph=photograph, **faces_only(1))
     answer = session.say("Reconstruct every face, from left to right.")
     [here] = eager_facegpt.reconstruct([photograph], processor)
@@ -139,7 +140,8 @@ def test_faces_of_a_photograph_are_looked_at_again(eager_facegpt, processor, pho
 
 def test_faces_are_kept_and_dropped_as_in_reconstruction(eager_facegpt, processor, photograph, monkeypatch):
     """Slots and words ask the same, so that the same faces are found; what reconstruction drops goes from the text."""
-    monkeypatch.setattr(generation_facegpt, "look_at_parts", lambda *_: [])  # an answer is about the whole
+    # An answer is about the whole photo, not its tiles.
+    monkeypatch.setattr(face_detection.FaceDetector, "view_tiles", lambda _, photos, chosen: [[] for _ in photos])
     [here] = eager_facegpt.reconstruct([photograph], processor)
     count = eager_facegpt.config.max_faces
     session = ChatSession(eager_facegpt, processor, photograph=photograph, **faces_only(count))

@@ -26,6 +26,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from modeling_facegpt.face_detection import FaceDetector, View, check_photos
 from modeling_facegpt.face_head import encode
 from modeling_facegpt.face_parameters import (
     FaceParameters,
@@ -33,7 +34,6 @@ from modeling_facegpt.face_parameters import (
     parameters_to_vector,
     vector_to_parameters,
 )
-from modeling_facegpt.generation_facegpt import check_pictures, frame_crops, locate, look_at
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
@@ -47,7 +47,7 @@ _LEAST_RATIO = 1e-3  # of an error to its standard deviation; a number that neve
 
 
 class HeldOutFaces(NamedTuple):
-    """N faces of renders, as found in their second look, and as they are."""
+    """N faces of renders, as their crops show them, and as they are."""
 
     code: Tensor  # (N, P)
     log_variance: Tensor  # (N, P) of the code
@@ -63,33 +63,31 @@ def find_held_out_faces(
 ) -> HeldOutFaces:
     """The likeliest face that is found in each of `pictures` renders of one face; renders without any are left out."""
     engine = DataEngine(model.face_model, RENDERED_SIDE * model.config.render_size, seed)
+    detector = FaceDetector(model, processor, BATCH)
     columns = []
     for batch in held_out_batches(engine, pictures, faces=1):
-        seen = check_pictures(to_images(batch.pictures))
-        first = locate(model, processor, seen, BATCH)
-        rows = [row for row, look in enumerate(first) if len(look.probability)]
+        seen = check_photos(to_images(batch.pictures))
+        [whole] = detector.read([[detector.view_photo(photo)] for photo in seen])
+        first = [part[0] for part in whole]
+        rows = [row for row, detections in enumerate(first) if len(detections.probability)]
         chosen = [_likeliest(first[row].parameters, first[row].probability) for row in rows]
         crops = [
-            crop
-            for row, face in zip(rows, chosen, strict=True)
-            for crop in frame_crops(model, processor, seen[row], face)
+            crop for row, face in zip(rows, chosen, strict=True) for crop in detector.frame_crops(seen[row], face)
         ]
-        looks = look_at(
-            model, processor, crops, [processor.reconstruct_messages(close_up=True)] * len(crops), 1, BATCH
-        )
-        kept = [number for number, look in enumerate(looks) if len(look.probability)]
+        [[detections]] = detector.read([[View(crop, 1) for crop in crops]])
+        kept = [number for number, look in enumerate(detections) if len(look.probability)]
         true = batch.face_targets[[rows[number] for number in kept]]
         cameras = torch.stack([crops[number].camera for number in kept])
         columns.append(
             HeldOutFaces(
-                code=torch.cat([looks[number].code for number in kept]),
-                log_variance=torch.cat([looks[number].log_variance for number in kept]),
+                code=torch.cat([detections[number].code for number in kept]),
+                log_variance=torch.cat([detections[number].log_variance for number in kept]),
                 true_code=encode(
                     vector_to_parameters(true, model.face_model.config), cameras, model.face_model.config
                 ),
-                parameters=torch.cat([parameters_to_vector(looks[number].parameters) for number in kept]),
+                parameters=torch.cat([parameters_to_vector(detections[number].parameters) for number in kept]),
                 standard_deviation=torch.cat(
-                    [parameters_to_vector(looks[number].standard_deviation) for number in kept]
+                    [parameters_to_vector(detections[number].standard_deviation) for number in kept]
                 ),
                 true_parameters=true,
             )

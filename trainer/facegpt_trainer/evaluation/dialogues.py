@@ -27,9 +27,9 @@ from torch import Tensor
 from modeling_facegpt.dialogue import Dialogue as ChatDialogue
 from modeling_facegpt.dialogue import answer_dialogues as model_answers
 from modeling_facegpt.dialogue import look_first, no_faces
+from modeling_facegpt.face_detection import check_photos
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import FaceParameters, parameter_sizes, vector_to_parameters
-from modeling_facegpt.generation_facegpt import check_pictures
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
 from ..grammar.attributes import ShapeSpace, default_picture_camera
@@ -120,7 +120,7 @@ def answer_dialogues(
 def chat_about(talker: Talker, messages: Sequence[list[dict[str, Any]]], pictures: Tensor) -> list[Answer]:
     """Greedy answers to B first messages, each about one of the `pictures` `(B, 3, S, S)`, shown as a photograph."""
     model, processor = talker.model, talker.processor
-    photographs = check_pictures(to_images(pictures))
+    photographs = check_photos(to_images(pictures))
     asked = [
         ChatDialogue(tuple(message), no_faces(model), photograph)
         for message, photograph in zip(messages, photographs, strict=True)
