@@ -19,7 +19,7 @@ Pixel (row r, column c) has its centre at (c + 0.5, r + 0.5), so a picture of wi
 from typing import NamedTuple
 
 import torch
-from kornia.geometry.camera import project_points, unproject_points
+from kornia.geometry.camera import project_points
 from torch import Tensor
 
 from .rotations import rotation_6d_to_matrix
@@ -66,11 +66,6 @@ def project(points: Tensor, camera: Camera) -> Tensor:
     return project_points(points, camera_matrix(camera)[:, None])
 
 
-def unproject(pixels: Tensor, depth: Tensor, camera: Camera) -> Tensor:
-    """Camera-space points `(N, V, 3)` at pixel positions `(N, V, 2)` and depths `(N, V, 1)` along the z axis."""
-    return unproject_points(pixels, depth, camera_matrix(camera)[:, None])
-
-
 def crop_camera(camera: Camera, affine: Tensor) -> Camera:
     """The camera of a crop, whose pixels are `scale * pixel + offset` of the whole picture's.
 
@@ -82,14 +77,3 @@ def crop_camera(camera: Camera, affine: Tensor) -> Camera:
         focal=camera.focal * affine[:, 0],
         principal_point=camera.principal_point * affine[:, :1] + affine[:, 1:],
     )
-
-
-def apply_affine(points: Tensor, affine: Tensor) -> Tensor:
-    """Pixel positions `(N, V, 2)` of the whole picture in the crop that `affine (N, 3)` makes."""
-    return points * affine[:, None, :1] + affine[:, None, 1:]
-
-
-def invert_affine(affine: Tensor) -> Tensor:
-    """The map `(N, 3)` from a crop back to the whole picture."""
-    scale, offset = affine[:, :1], affine[:, 1:]
-    return torch.cat((1 / scale, -offset / scale), dim=-1)

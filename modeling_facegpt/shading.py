@@ -71,9 +71,3 @@ def linear_to_srgb(linear: Tensor) -> Tensor:
     # The power's slope has no bound at 0, and `where` would turn it into NaN: keep it away from there.
     curve = 1.055 * linear.clamp_min(0.0031308).pow(1 / 2.4) - 0.055
     return torch.where(linear <= 0.0031308, 12.92 * linear, curve)
-
-
-def srgb_to_linear(srgb: Tensor) -> Tensor:
-    """Decode sRGB in [0, 1] to linear colour."""
-    curve = ((srgb.clamp_min(0.04045) + 0.055) / 1.055).pow(2.4)
-    return torch.where(srgb <= 0.04045, srgb / 12.92, curve)

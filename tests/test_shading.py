@@ -20,7 +20,7 @@ import torch
 from scipy.special import sph_harm_y
 from torch import Tensor
 
-from modeling_facegpt.shading import linear_to_srgb, shade, spherical_harmonics, srgb_to_linear
+from modeling_facegpt.shading import linear_to_srgb, shade, spherical_harmonics
 
 
 def unit_vectors(count: int) -> Tensor:
@@ -64,13 +64,7 @@ def test_srgb_has_its_standard_values() -> None:
     torch.testing.assert_close(linear_to_srgb(linear), expected, atol=1e-5, rtol=0)
 
 
-def test_srgb_and_linear_undo_each_other() -> None:
-    color = torch.linspace(0, 1, 101, dtype=torch.float64)
-    torch.testing.assert_close(srgb_to_linear(linear_to_srgb(color)), color, atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize("convert", [linear_to_srgb, srgb_to_linear])
-def test_conversion_has_a_finite_gradient_everywhere(convert) -> None:
+def test_conversion_has_a_finite_gradient_everywhere() -> None:
     color = torch.cat((torch.zeros(1), torch.linspace(-0.5, 1.5, 101))).requires_grad_()
-    (gradient,) = torch.autograd.grad(convert(color).sum(), color)
+    (gradient,) = torch.autograd.grad(linear_to_srgb(color).sum(), color)
     assert gradient.isfinite().all()

@@ -31,7 +31,6 @@ from modeling_facegpt.texture import (
     sample_texture,
     texel_footprint,
     texture_at_vertices,
-    used_texels,
 )
 
 SQUARE = torch.tensor([[0, 2, 1], [0, 3, 2]])
@@ -236,7 +235,6 @@ def test_a_baked_texture_shows_what_the_vertices_do() -> None:
     difference = (sample_texture(baked, seen) - interpolate(vertices / 128, triangles, fragments)) * covered
     # Grazing pixels see several triangles at once, so their mean.
     assert difference.abs().mean() < 2e-3 and difference.abs().flatten()[::7].quantile(0.98) < 0.02
-    assert 0.25 < used_texels(uv_map, (130, 130)).double().mean() < 0.33
 
 
 def test_unused_texels_take_colours_from_nearby() -> None:

@@ -103,7 +103,7 @@ class DialogueCollator:
 
     def _draw(self, number: int, rows: int) -> Rows:
         group, part = _turn(number, rows)
-        kind = self._kind_of_group(group)
+        kind = self.kind_of(number, rows)
         if kind == "looks":
             return self._looks(number, rows)
         if kind == "pictures":

@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modeling_facegpt.camera import Camera
 from modeling_facegpt.face_head import HEAD_SIZE
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import FaceParameters
@@ -178,11 +177,6 @@ def average_portrait(measurer: FaceMeasurer) -> FaceParameters:
 def default_picture_camera(faces: int = 1) -> Tensor:
     """The camera `(N, 3)` of faces that are seen in no picture, in picture sides."""
     return torch.tensor([[DEFAULT_FOCAL, 0.5, 0.5]]).expand(faces, 3)
-
-
-def portrait_camera(side: int, faces: int = 1) -> Camera:
-    """The same in pixels of a square picture."""
-    return Camera(torch.full((faces,), DEFAULT_FOCAL * side), torch.full((faces, 2), side / 2))
 
 
 def express(face: FaceParameters, measurer: FaceMeasurer, expression: str, strength: float = 1.0) -> FaceParameters:

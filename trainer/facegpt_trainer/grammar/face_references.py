@@ -24,7 +24,6 @@ from .face_questions import Truth
 
 NOBODY = "Nobody here is like that."
 CLEARLY_LARGER = 1.25
-APART = 0.08  # picture sides between two faces whose order from left to right is clear
 CLEAR_SEX = 0.7  # standard scores of the shape
 RELATED = ({"happy", "amused"}, {"surprised", "afraid"}, {"angry", "disgusted", "in pain"}, {"tired", "in pain"})
 

@@ -201,18 +201,6 @@ DESCRIBE_GIVEN = Wordings(
     ),
     ("{face} Please describe this face.", "Tell me about {face}."),
 )
-DESCRIBE_AGAIN = Wordings(
-    (
-        "Describe this face.",
-        "What does it look like?",
-        "Describe it.",
-        "What is special about it?",
-        "Tell me about this face.",
-        "Please describe this face.",
-        "What does this face look like?",
-    ),
-    ("Please describe it.",),
-)
 ASK_PART = Wordings(
     (
         "How {verb} the {part}?",
