@@ -51,7 +51,7 @@ class ChatSession:
     """Talks to a FaceGPT, turn after turn.
 
     Args:
-        model (`FaceGPTForConditionalGeneration`): in evaluation mode.
+        model (`FaceGPTForConditionalGeneration`): answers, as in evaluation mode.
         processor (`FaceGPTProcessor`, *optional*): default: the one saved beside the model.
         photograph (`PIL.Image.Image`, *optional*): RGB and upright; what the chat is about. Unless `faces` are
             given, a model that reads faces finds them at once.

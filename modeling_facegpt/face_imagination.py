@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .evaluation_mode import evaluating
 from .face_head import decode, default_cameras
 from .face_parameters import FaceParameters
 from .flow_head import FaceSampling, draw_noise, sample_codes
@@ -80,7 +81,8 @@ def _as_dialogue(prompt: str | Sequence[Any]) -> Sequence[Any]:
 
 def _answer_states(model: Any, inputs: Mapping[str, Any]) -> Tensor:
     """The states `(B, D)` that predict the first token of each answer, which is to be a `<FACE>`; in float32."""
-    states = model(**inputs, output_hidden_states=[-1], logits_to_keep=1).hidden_states[-1]
+    with evaluating(model):
+        states = model(**inputs, output_hidden_states=[-1], logits_to_keep=1).hidden_states[-1]
     mask = inputs.get("attention_mask")
     last = states.shape[1] - 1
     ends = torch.full((len(states),), last) if mask is None else last - mask.flip(1).argmax(1)

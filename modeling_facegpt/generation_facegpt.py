@@ -31,6 +31,7 @@ from PIL import Image
 from torch import Tensor
 
 from .camera import Camera, default_focal
+from .evaluation_mode import evaluating
 from .face_head import parameter_standard_deviation
 from .face_parameters import FaceParameters, concatenate_faces, select_faces, vector_to_parameters
 from .picture_frame import PictureFrame, frame_square
@@ -82,7 +83,7 @@ def reconstruct(
     """All faces of each photograph.
 
     Args:
-        model (`FaceGPTForConditionalGeneration`): in evaluation mode.
+        model (`FaceGPTForConditionalGeneration`): finds them, as in evaluation mode.
         processor (`FaceGPTProcessor` or `None`): `None` loads the one saved beside the model.
         images (sequence of `PIL.Image.Image`): RGB, upright.
         focals (sequence of `float` or `None`, *optional*): focal lengths in pixels; default 1.2 times the longer side.
@@ -278,7 +279,8 @@ def look_at(
 def _look_at_batch(model: Any, inputs: Any, cameras: Tensor, slots: int) -> list[Look]:
     inputs = append_tokens(inputs, [model.config.face_token_id] * slots)
     cameras = cameras.repeat_interleave(slots, dim=0)
-    outputs = model(**inputs, picture_cameras=cameras, logits_to_keep=slots + 1)
+    with evaluating(model):
+        outputs = model(**inputs, picture_cameras=cameras, logits_to_keep=slots + 1)
     probability = slot_probabilities(outputs.logits[:, :slots], model.config)
     count = (probability > 0.5).long().cumprod(-1).sum(-1)
     parameters = vector_to_parameters(outputs.face_parameters, model.face_model.config)

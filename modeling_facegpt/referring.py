@@ -44,7 +44,7 @@ def reconstruct_named(
     """The faces of each photograph that words name.
 
     Args:
-        model (`FaceGPTForConditionalGeneration`): in evaluation mode, with the parts for dialogue.
+        model (`FaceGPTForConditionalGeneration`): with the parts for dialogue.
         processor (`FaceGPTProcessor` or `None`): `None` loads the one saved beside the model.
         images (sequence of `PIL.Image.Image`): RGB, upright.
         reference (`str`, or a sequence of `str` or `None`): words such as "the woman on the left", for all images or

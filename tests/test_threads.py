@@ -50,7 +50,10 @@ def one_intra_op_thread() -> Iterator[None]:
 
 @pytest.fixture
 def talker(
-    chatty: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, face_parameters: Any, one_intra_op_thread: None
+    chatty: FaceGPTForConditionalGeneration,
+    processor: FaceGPTProcessor,
+    face_parameters: Any,
+    one_intra_op_thread: None,
 ) -> Talker:
     train_encoder(chatty)
     chat = FaceChatPipeline(model=chatty, processor=processor, batch_size=1)
