@@ -158,6 +158,8 @@ def generate_answers(
 def _generate_words(
     model: Any, inputs: Tensor | None, generation_config: GenerationConfig | None, arguments: dict[str, Any]
 ) -> Any:
+    if "pixel_values" in arguments:
+        arguments = {**arguments, "pixel_values": model.cast_pixels(arguments["pixel_values"])}
     assistant = arguments.get("assistant_model")
     with evaluating(model, *([] if assistant is None else [assistant])):
         return model.vlm.generate(inputs, generation_config=generation_config, **arguments)

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from .configuration_facegpt import FaceGPTConfig, MorphableModelConfig
 from .face_head import bounded_code, default_cameras, encode
 from .face_parameters import parameter_sizes, vector_to_parameters
+from .full_precision import FullPrecisionModule
 
 
 class FacePlaces(NamedTuple):
@@ -57,7 +58,7 @@ def check_given_faces(given_faces: Tensor, faces: int, config: MorphableModelCon
         )
 
 
-class FaceEncoder(nn.Module):
+class FaceEncoder(FullPrecisionModule):
     """Two-layer perceptron from the parameters of a face to what is added to the embedding of its `<FACE>`.
 
     The last layer starts at zero, so that a new encoder changes no answer. Faces are encoded as seen by the default

@@ -87,4 +87,4 @@ def _answer_states(model: Any, inputs: Mapping[str, Any]) -> Tensor:
     last = states.shape[1] - 1
     ends = torch.full((len(states),), last) if mask is None else last - mask.flip(1).argmax(1)
     rows = torch.arange(len(states), device=states.device)
-    return states[rows, ends.to(states.device)].to(model.flow_head.output.weight.device, torch.float32)
+    return states[rows, ends.to(states.device)].to(model.face_head.device, torch.float32)

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from .configuration_facegpt import FaceGPTConfig
 from .face_parameters import parameter_sizes, parameters_to_vector, vector_to_parameters
+from .full_precision import FullPrecisionModule
 
 BLOCKS = 3
 LEVEL_FREQUENCIES = 64
@@ -92,7 +93,7 @@ class FlowBlock(nn.Module):
         return features + gate * self.output(nn.functional.silu(self.hidden(modulated)))
 
 
-class FlowHead(nn.Module):
+class FlowHead(FullPrecisionModule):
     """The velocity of a noisy code, given the hidden state that predicts its `<FACE>`.
 
     Codes are about N(mean, 1) over the faces that fit the words. The velocity of exactly such codes is known, and the

@@ -186,7 +186,11 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
     @can_return_tuple
     @auto_docstring(custom_intro="As the vision-language model's.")
     def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> Any:
-        return self.vlm.get_image_features(pixel_values, **kwargs, return_dict=True)
+        return self.vlm.get_image_features(self.cast_pixels(pixel_values), **kwargs, return_dict=True)
+
+    def cast_pixels(self, pixel_values: Tensor | None) -> Any:
+        """Pixel values in the type that the vision-language model computes in; a processor gives float32."""
+        return None if pixel_values is None else pixel_values.to(self.vlm.dtype)
 
     @can_return_tuple
     @auto_docstring(custom_intro="Words and faces; with targets, also the losses.")
@@ -243,7 +247,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             Positions whose logits are computed; with labels, those that predict them.
         """
         optional = {
-            "pixel_values": pixel_values,
+            "pixel_values": self.cast_pixels(pixel_values),
             "pixel_attention_mask": pixel_attention_mask,
             "image_sizes": image_sizes,
             "image_grid_thw": image_grid_thw,
@@ -281,7 +285,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
                 input_ids,
                 labels,
                 self.config.face_token_id,
-                self.face_head.output.weight.device,
+                self.face_head.device,
             )
             targets = FaceTargets(
                 picture_cameras, face_targets, face_landmarks, face_images, face_references, typical_faces
@@ -305,7 +309,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             raise ValueError("got given_faces without input_ids; give the ids, which say where the faces are")
         places = find_faces(input_ids, self.config.face_token_id)
         check_given_faces(given_faces, len(places.rows), self.config.face_model_config)
-        device = self.face_encoder.output.weight.device
+        device = self.face_head.device
         with torch.autocast(device.type, enabled=False):
             values = self.face_encoder(given_faces.to(device, torch.float32))
         return FaceOffsets(places, values.to(input_ids.device), input_ids.shape[0])
@@ -333,7 +337,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
         Returns:
             Three `torch.Tensor` of shape `(N, P)`: code, its log-variance, and the parameters of the code.
         """
-        states = states.to(self.face_head.output.weight.device)
+        states = states.to(self.face_head.device)
         cameras = FaceTargets(picture_cameras, None, None, None).checked(states.shape[0], states).picture_cameras
         # From the head's output on, everything runs in float32: a millimetre is 1/200 of a head.
         with torch.autocast(states.device.type, enabled=False):
