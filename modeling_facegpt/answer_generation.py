@@ -32,8 +32,8 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 from transformers.generation import GenerateBeamDecoderOnlyOutput, GenerateDecoderOnlyOutput
 
-from .evaluation_mode import evaluating
 from .flow_head import FaceSampling
+from .module_state import evaluating
 from .running_faces import FaceListener, start_faces, trace_faces
 
 DEFAULT_NEW_TOKENS = 20  # what transformers generates where nobody says how much

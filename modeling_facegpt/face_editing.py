@@ -33,7 +33,7 @@ from .face_parameters import (
     parameters_to_vector,
     vector_to_parameters,
 )
-from .full_precision import FullPrecisionModule
+from .module_state import FullPrecisionModule
 
 FRESH = -1  # what a face refers to that refers to no other
 MOST_FACES_BACK = 16  # faces that are still further back are told apart by their states alone

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from .configuration_facegpt import FaceGPTConfig, MorphableModelConfig
 from .face_head import bounded_code, default_cameras, encode
 from .face_parameters import parameter_sizes, vector_to_parameters
-from .full_precision import FullPrecisionModule
+from .module_state import FullPrecisionModule
 
 
 class FacePlaces(NamedTuple):

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from .configuration_facegpt import FaceGPTConfig, MorphableModelConfig
 from .face_parameters import FaceParameters, parameter_sizes, parameters_to_vector, vector_to_parameters
-from .full_precision import FullPrecisionModule
+from .module_state import FullPrecisionModule
 from .rotations import matrix_to_rotation_6d, rotation_6d_to_matrix, viewing_rotation
 
 HEAD_SIZE = 0.2  # metres; a face of this size as seen in the picture is the unit of apparent size

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .evaluation_mode import evaluating
 from .face_head import decode, default_cameras
 from .face_parameters import FaceParameters
 from .flow_head import FaceSampling, draw_noise, sample_codes
+from .module_state import evaluating
 from .processing_facegpt import FaceGPTProcessor
 
 

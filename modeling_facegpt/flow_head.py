@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from .configuration_facegpt import FaceGPTConfig
 from .face_parameters import parameter_sizes, parameters_to_vector, vector_to_parameters
-from .full_precision import FullPrecisionModule
+from .module_state import FullPrecisionModule
 
 BLOCKS = 3
 LEVEL_FREQUENCIES = 64

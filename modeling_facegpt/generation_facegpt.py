@@ -31,9 +31,9 @@ from PIL import Image
 from torch import Tensor
 
 from .camera import Camera, default_focal
-from .evaluation_mode import evaluating
 from .face_head import parameter_standard_deviation
 from .face_parameters import FaceParameters, concatenate_faces, select_faces, vector_to_parameters
+from .module_state import evaluating
 from .picture_frame import PictureFrame, frame_square
 from .processing_facegpt import FaceGPTProcessor
 from .prompt_checks import check_length

@@ -13,6 +13,7 @@
 # limitations under the License.
 """FaceGPT: any vision-language model, a face head on the states that predict `<FACE>`, and a morphable model."""
 
+import copy
 from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
 from typing import Any, cast
@@ -26,7 +27,7 @@ from transformers.utils.auto_docstring import auto_docstring
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_facegpt import FaceGPTConfig
-from .convolutional_vision import read_maps_as_tokens
+from .convolutional_vision import ask_no_attention, read_maps_as_tokens
 from .dialogue_supervision import DecodedFaces, find_decoded_faces, supervise_dialogue
 from .face_editing import EditHead, ReferencePointer
 from .face_encoder import FaceEncoder, FaceHook, FaceOffsets, check_given_faces, find_faces
@@ -36,6 +37,7 @@ from .face_supervision import FaceTargets, face_loss_terms
 from .flow_head import FlowHead
 from .generation_mixin import FaceGPTGenerationMixin
 from .image_supervision import ImageComparison
+from .module_state import without_collectors
 from .morphable_model import MorphableModel
 from .output_facegpt import FaceGPTOutput, LossTerm, choose_layers, text_loss, weighted_sum
 from .pipeline_facegpt import CUSTOM_PIPELINES
@@ -98,6 +100,8 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
         super().__init__(config)
         config.vlm_config.tie_word_embeddings = config.tie_word_embeddings
         config.custom_pipelines = CUSTOM_PIPELINES
+        ask_no_attention(config)
+        config.face_model_config._attn_implementation = None
         # Of any family, hence of no type.
         self.vlm: Any = AutoModelForImageTextToText.from_config(config.vlm_config) if vlm is None else vlm
         read_maps_as_tokens(self.vlm)
@@ -163,6 +167,16 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             if name not in ("vlm", "face_model"):
                 part.to(vlm.device)
         return model.train(vlm.training)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As pickle keeps this model: without the hooks by which transformers collects hidden states. They are
+        functions that nobody can pickle, and are made anew when they are missed."""
+        return {**self.__dict__, "_modules": {name: without_collectors(part) for name, part in self._modules.items()}}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FaceGPTForConditionalGeneration":
+        twin = memo[id(self)] = self.__new__(type(self))
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
 
     @property
     def base_model(self) -> PreTrainedModel:

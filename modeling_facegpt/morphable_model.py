@@ -29,8 +29,8 @@ from transformers import initialization as init
 
 from .configuration_facegpt import MorphableModelConfig
 from .face_parameters import FaceParameters, parameter_sizes
-from .full_precision import FullPrecisionModule
 from .mesh import Mesh
+from .module_state import FullPrecisionModule
 from .rotations import yaw_pitch_roll_to_matrix
 
 LANDMARK_KINDS = {"68": 68, "468": 468, "7": 7}

@@ -127,9 +127,25 @@ def _known_deviation(reconstruction: Reconstruction) -> FaceParameters:
     return reconstruction.standard_deviation
 
 
-@torch.enable_grad()
 def _fit(face_model: MorphableModel, crops: _Crops, steps: int) -> FaceParameters:
     """Adam on steps in units of the head's standard deviation, where the prior is round; the best step is kept."""
+    # Whatever the caller has switched off or on: this needs gradients, and float32.
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(crops.pictures.device.type, enabled=False),
+    ):
+        return _descend(face_model, _own_copy(crops), steps)
+
+
+def _own_copy(crops: _Crops) -> _Crops:
+    """The same numbers in tensors that were not made in inference mode, so that gradients can pass."""
+    pictures, cameras, *faces = crops
+    copies = (FaceParameters(*(group.clone() for group in face)) for face in faces)
+    return _Crops(pictures.clone(), cameras.clone(), *copies)
+
+
+def _descend(face_model: MorphableModel, crops: _Crops, steps: int) -> FaceParameters:
     config = face_model.config
     start = encode(crops.parameters, crops.cameras, config).detach()
     deviation = _deviation_of_code(crops, config)

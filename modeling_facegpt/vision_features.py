@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .evaluation_mode import evaluating
+from .module_state import evaluating
 
 
 def vision_tower(vlm: Any) -> Any:

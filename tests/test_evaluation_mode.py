@@ -32,8 +32,8 @@ from modeling_facegpt import (
     MorphableModel,
     refine,
 )
-from modeling_facegpt.evaluation_mode import evaluating
 from modeling_facegpt.face_parameters import parameters_to_vector
+from modeling_facegpt.module_state import evaluating
 
 
 @pytest.fixture
