@@ -28,10 +28,10 @@ from typing import Any, cast
 import torch
 from torch.utils.data import Dataset
 from transformers import Pipeline
-from transformers.image_utils import load_image
 
 from .dialogue import Answer, Dialogue, answer_dialogues, keep_what_is_known, look_first, no_faces, user_message
 from .generation_facegpt import check_pictures
+from .photograph import Photograph, read_photograph
 from .processing_facegpt import RECONSTRUCT_ALL, FaceGPTProcessor
 from .reconstruction import to_device
 
@@ -59,9 +59,9 @@ class FaceChatPipeline(Pipeline):
         """Ask about photographs.
 
         Args:
-            images (*optional*): a `PIL.Image.Image`, or the path or URL of one; a list of them; or, in place of both
-                arguments, records `{"image": ..., "text": ...}`, either of which may be missing: one of them, a list,
-                an iterator or a `Dataset`.
+            images (*optional*): a photograph as `read_photograph` takes it (path, URL, bytes, image, array); a list
+                of them; or, in place of both arguments, records `{"image": ..., "text": ...}`, either of which may be
+                missing: one of them, a list, an iterator or a `Dataset`.
             text (`str` or `list[str]`, *optional*): what to say of each image, one text for all, or without images.
                 Default: to reconstruct every face.
             kwargs: of `generate`, such as `max_new_tokens`, `do_sample` or `min_faces`; and `batch_size`.
@@ -85,7 +85,10 @@ class FaceChatPipeline(Pipeline):
             raise ValueError("got neither an image nor a text; give one of them, or both")
         words = RECONSTRUCT_ALL if text is None else text
         message = user_message(words, cast(FaceGPTProcessor, self.processor), image=image is not None)
-        seen = None if image is None else check_pictures([load_image(image)])[0]
+        if image is None:
+            return {"question": Dialogue((message,), no_faces(self.model), None)}
+        photograph = read_photograph(image)
+        [seen] = check_pictures([photograph.image], [photograph.focal])
         return {"question": Dialogue((message,), no_faces(self.model), seen)}
 
     def _forward(self, input_tensors: dict[str, Any], **forward_parameters: Any) -> dict[str, Any]:
@@ -125,7 +128,7 @@ def _pair_up(images: Any, text: Any) -> Any:
 
 
 def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | Photograph)
 
 
 def _all_records(values: Sequence[Any]) -> bool:

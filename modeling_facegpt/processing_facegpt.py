@@ -31,7 +31,7 @@ from transformers import AddedToken, BatchFeature, ProcessorMixin
 from transformers.models.auto.processing_auto import processor_class_from_name
 from transformers.utils.auto_docstring import auto_docstring
 
-from .conversation import check_image_count, frame_images
+from .conversation import check_image_count, frame_images, read_images
 from .picture_frame import PictureFrame, PictureNormalization, frame_square, tensor_to_image
 
 FACE_TOKEN = "<FACE>"
@@ -226,10 +226,11 @@ class FaceGPTProcessor(ProcessorMixin):
             begin = self.tokenizer.bos_token
             begun = begin is not None and any(prompt.startswith(begin) for prompt in prompts)
             kwargs.setdefault("add_special_tokens", not begun)
+        photographs = read_images(images)
         with _TOKENIZING:
             if pictures is not None:
                 return self._read_pictures(pictures, prompts, kwargs)
-            return self.vlm_processor(images=images, text=text, **kwargs)
+            return self.vlm_processor(images=photographs, text=text, **kwargs)
 
     def _write_dialogues(self, messages: Sequence[Any]) -> list[str]:
         dialogues = [messages] if isinstance(messages[0], dict) else messages

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from modeling_facegpt.chat_session import ChatSession
 from modeling_facegpt.face_parameters import select_faces
-from modeling_facegpt.files.photograph import read_photograph
+from modeling_facegpt.photograph import read_photograph
 
 from ..grammar import wordings
 from .dialogues import Talker
