@@ -17,7 +17,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from PIL import Image
 
 from .dialogue import (
     NEW_TOKENS,
@@ -53,9 +52,9 @@ class ChatSession:
     Args:
         model (`FaceGPTForConditionalGeneration`): answers, as in evaluation mode.
         processor (`FaceGPTProcessor`, *optional*): default: the one saved beside the model.
-        photograph (`PIL.Image.Image`, *optional*): RGB and upright; what the chat is about. Unless `faces` are
-            given, a model that reads faces finds them at once.
-        focal (`float`, *optional*): its focal length in pixels; default 1.2 times the longer side.
+        photograph (*optional*): what the chat is about (path, URL, bytes, `PIL.Image.Image` of any mode, array; see
+            `read_photograph`). Unless `faces` are given, a model that reads faces finds them at once.
+        focal (`float`, *optional*): its focal length in pixels; default EXIF's, else 1.2 times the longer side.
         faces (`Reconstruction`, *optional*): faces to talk about, such as `read_result` reads.
         seed (`int`): of the faces that are made from words; each new one differs from those before.
         settings: of `generate`, such as `max_new_tokens` or `do_sample`.
@@ -69,7 +68,7 @@ class ChatSession:
         model: Any,
         processor: FaceGPTProcessor | None = None,
         *,
-        photograph: Image.Image | None = None,
+        photograph: Any = None,
         focal: float | None = None,
         faces: Reconstruction | None = None,
         seed: int = 0,
@@ -124,21 +123,21 @@ class ChatSession:
         self.states.append(ChatState(dialogue, answer.faces if answer.references else before.faces))
         return answer
 
-    def look(self, photograph: Image.Image, focal: float | None = None) -> None:
+    def look(self, photograph: Any, focal: float | None = None) -> None:
         """Talk about another photograph from now on; what was said of the one before is forgotten, until undone.
 
         Raises:
-            ValueError: if it is not RGB.
+            ValueError: if it cannot be read, or the focal length is no finite number above 0.
         """
         self.states.append(self._see(photograph, focal))
 
-    def _see(self, photograph: Image.Image, focal: float | None) -> ChatState:
+    def _see(self, photograph: Any, focal: float | None) -> ChatState:
         """A chat about a photograph, before its first words."""
         [seen] = check_pictures([photograph], [focal])
         dialogue = Dialogue((), no_faces(self.model), seen)
         if self.model.face_encoder is None:
             return ChatState(dialogue, None)
-        [found] = self.model.reconstruct([photograph], self.processor, focals=[focal])
+        [found] = self.model.reconstruct([seen.image], self.processor, focals=[seen.focal])
         count = len(found.probability)
         return ChatState(dialogue, found if count else None, count)
 

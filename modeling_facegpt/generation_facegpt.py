@@ -23,17 +23,19 @@ Where look one saw faces and look two confirms none of them, the whole photograp
 repeated on parts of it. So they are where look one saw several: each is small then, and among others some are missed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from .argument_checks import check_positive
 from .camera import Camera, default_focal
 from .face_head import parameter_standard_deviation
 from .face_parameters import FaceParameters, concatenate_faces, select_faces, vector_to_parameters
 from .module_state import evaluating
+from .photograph import read_photographs
 from .picture_frame import PictureFrame, frame_square
 from .processing_facegpt import FaceGPTProcessor
 from .prompt_checks import check_length
@@ -45,7 +47,7 @@ from .reconstruction import (
     poses_agree,
     select_reconstruction,
 )
-from .refinement import refine
+from .refinement import check_batch_size, refine
 
 PART, PARTS = 0.6, 3  # of the longer side that a part shows, and how many there are along it
 SURE = 0.99  # a face that needs no closer look; or that only a part shows: of so many looks some would err at a half
@@ -74,9 +76,9 @@ class Picture(NamedTuple):
 def reconstruct(
     model: Any,
     processor: Any,
-    images: Sequence[Image.Image],
+    images: Any,
     *,
-    focals: Sequence[float | None] | None = None,
+    focals: Any = None,
     refine_steps: int = 0,
     batch_size: int = 8,
 ) -> list[Reconstruction]:
@@ -85,17 +87,19 @@ def reconstruct(
     Args:
         model (`FaceGPTForConditionalGeneration`): finds them, as in evaluation mode.
         processor (`FaceGPTProcessor` or `None`): `None` loads the one saved beside the model.
-        images (sequence of `PIL.Image.Image`): RGB, upright.
-        focals (sequence of `float` or `None`, *optional*): focal lengths in pixels; default 1.2 times the longer side.
+        images: a photograph as `read_photograph` takes it (path, URL, bytes, `PIL.Image.Image`, array), or many.
+        focals (`float`, or a sequence of `float` or `None`, *optional*): focal lengths in pixels; default EXIF's, else
+            1.2 times the longer side.
         refine_steps (`int`): of fitting each face to its pixels afterwards, see `refine`.
         batch_size (`int`): pictures looked at together.
 
     Raises:
-        ValueError: if there are not as many focal lengths as images, or an image is not RGB.
+        ValueError: if a number or a photograph makes no sense, or there are not as many focal lengths as images.
     """
     if processor is None:
         processor = FaceGPTProcessor.from_pretrained(model.name_or_path)
     pictures = check_pictures(images, focals)
+    check_batch_size(batch_size)
     first = locate(model, processor, pictures, batch_size)
     second = look_closer(model, processor, pictures, [look.parameters for look in first], batch_size)
     second = centre(model, processor, pictures, confirm(model, processor, pictures, second, batch_size), batch_size)
@@ -105,18 +109,32 @@ def reconstruct(
         elif len(seen.probability) > 1:
             second[number] = look_for_others(model, processor, pictures[number], looks, batch_size)
     found = [_gather(picture, looks, model) for picture, looks in zip(pictures, second, strict=True)]
-    return refine(model, processor, images, found, steps=refine_steps, batch_size=batch_size)
+    return refine(
+        model, processor, [picture.image for picture in pictures], found, steps=refine_steps, batch_size=batch_size
+    )
 
 
-def check_pictures(images: Sequence[Image.Image], focals: Sequence[float | None] | None = None) -> list[Picture]:
-    """Images with their focal lengths, 1.2 times the longer side where none is known; see `reconstruct`."""
-    given = [None] * len(images) if focals is None else list(focals)
-    if len(given) != len(images):
-        raise ValueError(f"got {len(given)} focal lengths for {len(images)} images; give one per image, or None")
-    for image in images:
-        if image.mode != "RGB":
-            raise ValueError(f"got an image of mode {image.mode}, wanted RGB; call image.convert('RGB') first")
-    return [Picture(image, focal or default_focal(*image.size)) for image, focal in zip(images, given, strict=True)]
+def check_pictures(images: Any, focals: Any = None) -> list[Picture]:
+    """Photographs, one or many, with their focal lengths: those given, else EXIF's, else 1.2 times the longer side.
+
+    Args:
+        images: whatever `read_photograph` takes; or a list or other iterable of such.
+        focals (*optional*): in pixels, one for each photograph, `None` where not known; or the one of one photograph.
+
+    Raises:
+        ValueError: if there is none, a photograph cannot be read, or a focal length is no finite number above 0.
+    """
+    photographs = read_photographs(images)
+    given = [None] * len(photographs) if focals is None else list(focals) if isinstance(focals, Iterable) else [focals]
+    if len(given) != len(photographs):
+        raise ValueError(f"got {len(given)} focal lengths for {len(photographs)} images; give one per image, or None")
+    for focal in given:
+        if focal is not None:
+            check_positive("a focal length of", focal)
+    return [
+        Picture(photograph.image, float(focal or photograph.focal or default_focal(*photograph.image.size)))
+        for photograph, focal in zip(photographs, given, strict=True)
+    ]
 
 
 def locate(

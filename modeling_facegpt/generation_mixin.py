@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin
 
@@ -109,21 +108,23 @@ class FaceGPTGenerationMixin(GenerationMixin):
     @torch.no_grad()
     def reconstruct(
         self,
-        images: Sequence[Image.Image],
+        images: Any,
         processor: Any = None,
         *,
-        focals: Sequence[float | None] | None = None,
+        focals: float | Sequence[float | None] | None = None,
         reference: str | Sequence[str | None] | None = None,
         refine_steps: int = 0,
         batch_size: int = 8,
     ) -> list[Reconstruction]:
-        """All faces of each photograph, or those that words name, from left to right; see
+        """All faces of each photograph, or those that words name, from left to right, one record per photograph; see
         `generation_facegpt.reconstruct` and `referring.reconstruct_named`.
 
         Args:
-            images (sequence of `PIL.Image.Image`): RGB, upright.
+            images: a photograph (path, URL, bytes, `PIL.Image.Image` of any mode, array; see `read_photograph`), or a
+                list of such.
             processor (`FaceGPTProcessor`, *optional*): default: the one saved beside this model.
-            focals (sequence of `float` or `None`, *optional*): focal lengths in pixels, where known.
+            focals (`float`, or a sequence of `float` or `None`, *optional*): focal lengths in pixels, where known;
+                default EXIF's, else 1.2 times the longer side.
             reference (`str`, or a sequence of `str` or `None`, *optional*): words that name faces, such as "the woman
                 on the left"; for all images, or for each of them.
             refine_steps (`int`): of fitting each face to its pixels afterwards, see `refinement.refine`.

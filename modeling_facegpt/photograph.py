@@ -22,7 +22,7 @@ import math
 import os
 import urllib.request
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -105,6 +105,15 @@ def read_photograph(source: Any) -> Photograph:
         f"got a photograph of type {type(source).__name__}, wanted a path, a URL, bytes, a PIL image or an array; "
         "give one of them"
     )
+
+
+def read_photographs(sources: Any) -> list[Photograph]:
+    """Read one photograph or many: whatever `read_photograph` takes, or a list or other iterable of such; an array of
+    four axes is many."""
+    one = isinstance(sources, str | bytes | bytearray | memoryview | Photograph) or not isinstance(sources, Iterable)
+    if one or (isinstance(sources, np.ndarray) and sources.ndim < 4):
+        return [read_photograph(sources)]
+    return [read_photograph(source) for source in sources]
 
 
 def decode_photograph(file: BinaryIO, name: str) -> Photograph:

@@ -38,6 +38,7 @@ FACE_TOKEN = "<FACE>"
 RECONSTRUCT_ALL = "Reconstruct every face, from left to right."
 RECONSTRUCT_ONE = "Reconstruct the face in the middle."
 RECONSTRUCT_NAMED = "Reconstruct {}."
+_CACHES = ("end_token_id", "_normalization")  # of a processor
 # Fast tokenizers set padding and truncation on themselves before they read a text, so one thread at a time uses them.
 _TOKENIZING = RLock()
 
@@ -112,6 +113,10 @@ class FaceGPTProcessor(ProcessorMixin):
         if self._auto_class is not None:
             settings["auto_map"] = {self._auto_class: f"{Path(__file__).stem}.{type(self).__name__}"}
         return settings
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was found out by trying: `datasets.map` must know a processor again after its first use."""
+        return {name: value for name, value in self.__dict__.items() if name not in _CACHES}
 
     @property
     def tokenizer(self) -> Any:
