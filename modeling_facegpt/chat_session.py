@@ -16,8 +16,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
-
 from .dialogue import (
     NEW_TOKENS,
     Answer,
@@ -32,7 +30,7 @@ from .dialogue import (
     user_message,
 )
 from .face_parameters import concatenate_faces, select_faces
-from .flow_head import FaceSampling
+from .flow_head import FaceSampling, seeded_generator
 from .generation_facegpt import check_pictures
 from .processing_facegpt import FaceGPTProcessor
 from .reconstruction import Reconstruction, to_device
@@ -56,7 +54,8 @@ class ChatSession:
             `read_photograph`). Unless `faces` are given, a model that reads faces finds them at once.
         focal (`float`, *optional*): its focal length in pixels; default EXIF's, else 1.2 times the longer side.
         faces (`Reconstruction`, *optional*): faces to talk about, such as `read_result` reads.
-        seed (`int`): of the faces that are made from words; each new one differs from those before.
+        seed (`int`, *optional*): of the faces that are made from words; each new one differs from those before.
+            Default: another one for each session. The attribute `seed` tells it.
         settings: of `generate`, such as `max_new_tokens` or `do_sample`.
 
     Raises:
@@ -71,13 +70,14 @@ class ChatSession:
         photograph: Any = None,
         focal: float | None = None,
         faces: Reconstruction | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         **settings: Any,
     ):
         self.model = model
         self.processor = processor or FaceGPTProcessor.from_pretrained(model.name_or_path)
-        sampling = FaceSampling(torch.Generator().manual_seed(seed))
-        self.settings = {"max_new_tokens": NEW_TOKENS, "face_sampling": sampling, **settings}
+        generator = seeded_generator(seed)
+        self.seed = generator.initial_seed()
+        self.settings = {"max_new_tokens": NEW_TOKENS, "face_sampling": FaceSampling(generator), **settings}
         if faces is not None and model.face_encoder is None:
             raise ValueError(
                 "got faces to talk about for a checkpoint that reads no faces; take one that was trained on dialogues"

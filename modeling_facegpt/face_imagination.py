@@ -21,9 +21,15 @@ from torch import Tensor
 
 from .face_head import decode, default_cameras
 from .face_parameters import FaceParameters
-from .flow_head import FaceSampling, draw_noise, sample_codes
+from .flow_head import FaceSampling, draw_noise, sample_codes, seeded_generator
 from .module_state import evaluating
 from .processing_facegpt import FaceGPTProcessor
+
+
+class ImaginedFaces(FaceParameters):
+    """Faces that words describe, and the seed that makes them again."""
+
+    seed: int
 
 
 @torch.no_grad()
@@ -35,8 +41,8 @@ def imagine(
     count: int,
     guidance_scale: float,
     steps: int,
-    seed: int,
-) -> FaceParameters:
+    seed: int | None,
+) -> ImaginedFaces:
     """See `FaceGPTForConditionalGeneration.imagine`."""
     if model.flow_head is None:
         raise ValueError(
@@ -45,10 +51,10 @@ def imagine(
         )
     if not isinstance(count, int) or count < 1:
         raise ValueError(f"got count={count}, wanted a whole number of faces from 1 on")
-    sampling = FaceSampling(torch.Generator().manual_seed(seed), steps, guidance_scale).checked()
+    sampling = FaceSampling(generator := seeded_generator(seed), steps, guidance_scale).checked()
     inputs = prompts if isinstance(prompts, Mapping) else _read_prompts(model, processor, prompts)
     states = _answer_states(model, inputs)
-    noise = draw_noise(count, model.flow_head.code_size, sampling.generator or torch.Generator())
+    noise = draw_noise(count, model.flow_head.code_size, generator)
     with torch.autocast(states.device.type, enabled=False):
         codes = sample_codes(
             model.flow_head,
@@ -57,7 +63,9 @@ def imagine(
             steps=sampling.steps,
             guidance_scale=sampling.guidance_scale,
         )
-        return decode(codes, default_cameras(len(codes), codes), model.config.face_model_config)
+        faces = ImaginedFaces(*decode(codes, default_cameras(len(codes), codes), model.config.face_model_config))
+    faces.seed = generator.initial_seed()
+    return faces
 
 
 def _read_prompts(model: Any, processor: Any, prompts: Any) -> Mapping[str, Any]:

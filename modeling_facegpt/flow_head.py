@@ -76,6 +76,20 @@ class FaceSampling(NamedTuple):
         return self
 
 
+def seeded_generator(seed: int | None) -> torch.Generator:
+    """A generator of that seed; without one, of a seed drawn from PyTorch's global generator, which
+    `transformers.set_seed` fixes. Its `initial_seed()` tells the seed.
+
+    Raises:
+        ValueError: if it is no whole number from 0 to 2^63 - 1.
+    """
+    if seed is None:
+        seed = int(torch.randint(2**31, ()))
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ValueError(f"got seed={seed!r}; give a whole number from 0 to 2^63 - 1, or None for a new one")
+    return torch.Generator().manual_seed(seed)
+
+
 class FlowBlock(nn.Module):
     """Residual perceptron whose normalisation is set by the condition (Peebles & Xie 2023, "Scalable Diffusion Models
     with Transformers")."""

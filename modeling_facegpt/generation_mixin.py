@@ -21,8 +21,7 @@ from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin
 
 from .answer_generation import generate_answers
-from .face_imagination import imagine
-from .face_parameters import FaceParameters
+from .face_imagination import ImaginedFaces, imagine
 from .flow_head import FLOW_STEPS, GUIDANCE_SCALE, FaceSampling
 from .generation_facegpt import reconstruct
 from .reconstruction import Reconstruction
@@ -143,8 +142,8 @@ class FaceGPTGenerationMixin(GenerationMixin):
         count: int = 1,
         guidance_scale: float = GUIDANCE_SCALE,
         steps: int = FLOW_STEPS,
-        seed: int = 0,
-    ) -> FaceParameters:
+        seed: int | None = None,
+    ) -> ImaginedFaces:
         """Different faces that words describe, each drawn by the flow head from the state where the answer begins.
 
         The same seed gives the same faces, whichever prompts come together and however many faces are drawn; with it,
@@ -157,10 +156,12 @@ class FaceGPTGenerationMixin(GenerationMixin):
             count (`int`): faces per prompt.
             guidance_scale (`float`): 1 draws as trained; more stays closer to the words and differs less.
             steps (`int`): of the integration from noise to faces.
-            seed (`int`): of the noise.
+            seed (`int`, *optional*): of the noise. Default: drawn from PyTorch's global generator, so that each call
+                makes other faces; `transformers.set_seed` fixes it.
 
         Returns:
-            `FaceParameters`: `count` faces for each prompt, prompt by prompt, as the default camera sees them.
+            `ImaginedFaces`: `FaceParameters` of `count` faces for each prompt, prompt by prompt, as the default camera
+            sees them; its `seed` makes them again.
 
         Raises:
             ValueError: if this checkpoint makes no faces from words, a prompt is empty, or a number makes no sense.

@@ -30,6 +30,7 @@ from torch.utils.data import Dataset
 from transformers import Pipeline
 
 from .dialogue import Answer, Dialogue, answer_dialogues, keep_what_is_known, look_first, no_faces, user_message
+from .flow_head import FaceSampling, seeded_generator
 from .generation_facegpt import check_pictures
 from .photograph import Photograph, read_photograph
 from .processing_facegpt import RECONSTRUCT_ALL, FaceGPTProcessor
@@ -64,11 +65,12 @@ class FaceChatPipeline(Pipeline):
                 missing: one of them, a list, an iterator or a `Dataset`.
             text (`str` or `list[str]`, *optional*): what to say of each image, one text for all, or without images.
                 Default: to reconstruct every face.
-            kwargs: of `generate`, such as `max_new_tokens`, `do_sample` or `min_faces`; and `batch_size`.
+            kwargs: of `generate`, such as `max_new_tokens`, `do_sample` or `min_faces`; `batch_size`; and `seed`
+                (`int`) of the faces that are made from words. Default: another one for each call of the model.
 
         Returns:
-            `dict` with `text` (`str`, `<FACE>` where a face is shown) and `faces` (`Reconstruction`, one face for
-            each `<FACE>`); a list of them for lists.
+            `dict` with `text` (`str`, `<FACE>` where a face is shown), `faces` (`Reconstruction`, one face for each
+            `<FACE>`) and `seed` (`int`); a list of them for lists.
 
         Raises:
             ValueError: if there is neither image nor text, or texts are not as many as images.
@@ -96,14 +98,18 @@ class FaceChatPipeline(Pipeline):
         alone = isinstance(questions, Dialogue)
         processor = cast(FaceGPTProcessor, self.processor)
         asked, found = look_first(self.model, processor, [questions] if alone else questions)
-        answers = answer_dialogues(self.model, processor, asked, **forward_parameters)
+        generator = seeded_generator(forward_parameters.pop("seed", None))
+        settings = {"face_sampling": FaceSampling(generator), **forward_parameters}
+        answers = answer_dialogues(self.model, processor, asked, **settings)
         answers = [keep_what_is_known(answer, [seen]) for answer, seen in zip(answers, found, strict=True)]
-        return {"answer": answers[0] if alone else answers}
+        seeds = [generator.initial_seed()] * len(answers)
+        return {"answer": answers[0], "seed": seeds[0]} if alone else {"answer": answers, "seed": seeds}
 
     def postprocess(self, model_outputs: dict[str, Any], **postprocess_parameters: Any) -> dict[str, Any]:
-        """Words and faces."""
+        """Words and faces, and the seed of those that were made from words."""
         answer: Answer = model_outputs["answer"]
-        return {"text": answer.text, "faces": to_device(answer.faces, torch.device("cpu"))}
+        faces = to_device(answer.faces, torch.device("cpu"))
+        return {"text": answer.text, "faces": faces, "seed": model_outputs["seed"]}
 
     def _ensure_tensor_on_device(self, inputs: Any, device: torch.device) -> Any:
         # The base class would turn records into plain tuples; the model takes to its device what it reads.

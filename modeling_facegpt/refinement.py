@@ -87,7 +87,7 @@ def refine(
         )
     check_batch_size(batch_size)
     if not isinstance(steps, int) or steps < 0:
-        raise ValueError(f"got {steps} refine steps, wanted a whole number; give 0 for none, or such as 40")
+        raise ValueError(f"got steps={steps} of refinement, wanted a whole number; give 0 for none, or such as 40")
     counts = [len(reconstruction.probability) for reconstruction in reconstructions]
     if steps == 0 or not sum(counts):
         return list(reconstructions)

@@ -96,7 +96,7 @@ def _calls(talker: Talker, image: Image.Image, number: int) -> list[Call]:
     settings = {"max_new_tokens": 4 + number, "return_dict_in_generate": True, "do_sample": False, "min_faces": 2}
 
     def talk() -> list[Any]:
-        session = ChatSession(model, processor, photograph=image, max_new_tokens=3, min_faces=1)
+        session = ChatSession(model, processor, photograph=image, max_new_tokens=3, min_faces=1, seed=number)
         return [session.say(words), session.say(WORDS[number - 1])]
 
     return [
@@ -105,7 +105,7 @@ def _calls(talker: Talker, image: Image.Image, number: int) -> list[Call]:
         lambda: model.generate(**inputs, given_faces=faces[: number + 1], **settings),
         lambda: model(**inputs, given_faces=faces[: number + 1]),
         talk,
-        lambda: chat(image, words, max_new_tokens=4),
+        lambda: chat(image, words, max_new_tokens=4, seed=number),
     ]
 
 
