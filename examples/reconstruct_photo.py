@@ -19,8 +19,8 @@ from pathlib import Path
 from facegpt_hub.checkpoints import load_checkpoint
 
 from modeling_facegpt.files.export import encode_mesh
-from modeling_facegpt.files.photograph import read_photograph
 from modeling_facegpt.files.result_sheet import result_sheet
+from modeling_facegpt.photograph import read_photograph
 
 photograph = read_photograph(sys.argv[1])
 _, model, processor = load_checkpoint("facegpt-nano")

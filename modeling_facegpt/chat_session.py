@@ -16,9 +16,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
-from PIL import Image
-
 from .dialogue import (
     NEW_TOKENS,
     Answer,
@@ -34,7 +31,7 @@ from .dialogue import (
 )
 from .face_detection import check_photos
 from .face_parameters import concatenate_faces, select_faces
-from .flow_head import FaceSampling
+from .flow_head import FaceSampling, seeded_generator
 from .processing_facegpt import FaceGPTProcessor
 from .reconstruction import Reconstruction, to_device
 
@@ -51,13 +48,14 @@ class ChatSession:
     """Talks to a FaceGPT, turn after turn.
 
     Args:
-        model (`FaceGPTForConditionalGeneration`): in evaluation mode.
+        model (`FaceGPTForConditionalGeneration`): answers, as in evaluation mode.
         processor (`FaceGPTProcessor`, *optional*): default: the one saved beside the model.
-        photograph (`PIL.Image.Image`, *optional*): RGB and upright; what the chat is about. Unless `faces` are
-            given, a model that reads faces finds them at once.
-        focal (`float`, *optional*): its focal length in pixels; default 1.2 times the longer side.
+        photograph (*optional*): what the chat is about (path, URL, bytes, `PIL.Image.Image` of any mode, array; see
+            `read_photograph`). Unless `faces` are given, a model that reads faces finds them at once.
+        focal (`float`, *optional*): its focal length in pixels; default EXIF's, else 1.2 times the longer side.
         faces (`Reconstruction`, *optional*): faces to talk about, such as `read_result` reads.
-        seed (`int`): of the faces that are made from words; each new one differs from those before.
+        seed (`int`, *optional*): of the faces that are made from words; each new one differs from those before.
+            Default: another one for each session. The attribute `seed` tells it.
         settings: of `generate`, such as `max_new_tokens` or `do_sample`.
 
     Raises:
@@ -69,16 +67,17 @@ class ChatSession:
         model: Any,
         processor: FaceGPTProcessor | None = None,
         *,
-        photograph: Image.Image | None = None,
+        photograph: Any = None,
         focal: float | None = None,
         faces: Reconstruction | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         **settings: Any,
     ):
         self.model = model
         self.processor = processor or FaceGPTProcessor.from_pretrained(model.name_or_path)
-        sampling = FaceSampling(torch.Generator().manual_seed(seed))
-        self.settings = {"max_new_tokens": NEW_TOKENS, "face_sampling": sampling, **settings}
+        generator = seeded_generator(seed)
+        self.seed = generator.initial_seed()
+        self.settings = {"max_new_tokens": NEW_TOKENS, "face_sampling": FaceSampling(generator), **settings}
         if faces is not None and model.face_encoder is None:
             raise ValueError(
                 "got faces to talk about for a checkpoint that reads no faces; take one that was trained on dialogues"
@@ -124,21 +123,21 @@ class ChatSession:
         self.states.append(ChatState(dialogue, answer.faces if answer.references else before.faces))
         return answer
 
-    def look(self, photograph: Image.Image, focal: float | None = None) -> None:
+    def look(self, photograph: Any, focal: float | None = None) -> None:
         """Talk about another photograph from now on; what was said of the one before is forgotten, until undone.
 
         Raises:
-            ValueError: if it is not RGB.
+            ValueError: if it cannot be read, or the focal length is no finite number above 0.
         """
         self.states.append(self._see(photograph, focal))
 
-    def _see(self, photograph: Image.Image, focal: float | None) -> ChatState:
+    def _see(self, photograph: Any, focal: float | None) -> ChatState:
         """A chat about a photograph, before its first words."""
         [seen] = check_photos([photograph], [focal])
         dialogue = Dialogue((), no_faces(self.model), seen)
         if self.model.face_encoder is None:
             return ChatState(dialogue, None)
-        [found] = self.model.reconstruct([photograph], self.processor, focals=[focal])
+        [found] = self.model.reconstruct([seen.image], self.processor, focals=[seen.focal])
         count = len(found.probability)
         return ChatState(dialogue, found if count else None, count)
 

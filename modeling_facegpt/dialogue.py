@@ -157,7 +157,7 @@ def answer_dialogues(
     """The model's answers; dialogues with and without a photograph are answered in a batch each.
 
     Args:
-        model (`FaceGPTForConditionalGeneration`): in evaluation mode.
+        model (`FaceGPTForConditionalGeneration`): answers, as in evaluation mode.
         processor (`FaceGPTProcessor`): the model's.
         dialogues (sequence of `Dialogue`): what was said.
         on_words (`Callable`, *optional*): told of the words as they are said; for a single dialogue.

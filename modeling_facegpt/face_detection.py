@@ -22,22 +22,25 @@ All pictures that a step needs are read together, so that one photo of one face 
 number of photos at most five for each `batch_size` pictures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from .argument_checks import check_positive
 from .camera import Camera, default_focal
 from .configuration_facegpt import DetectionSettings
 from .face_head import parameter_standard_deviation
 from .face_parameters import FaceParameters, concatenate_faces, select_faces, vector_to_parameters
+from .module_state import evaluating
+from .photograph import read_photographs
 from .picture_frame import PictureFrame, frame_square
 from .processing_facegpt import FaceGPTProcessor
 from .prompt_checks import check_length
 from .reconstruction import Reconstruction, distinct_faces, face_boxes, landmarks_in_photo, poses_agree
-from .refinement import refine
+from .refinement import check_batch_size, refine
 
 
 class Photo(NamedTuple):
@@ -86,49 +89,64 @@ PhotoFaces = list[list[Detections]]
 def reconstruct(
     model: Any,
     processor: Any,
-    images: Sequence[Image.Image],
+    images: Any,
     *,
-    focals: Sequence[float | None] | None = None,
+    focals: Any = None,
     refine_steps: int = 0,
     batch_size: int = 16,
 ) -> list[Reconstruction]:
     """All faces of each photo.
 
     Args:
-        model (`FaceGPTForConditionalGeneration`): in evaluation mode.
+        model (`FaceGPTForConditionalGeneration`): finds them, as in evaluation mode.
         processor (`FaceGPTProcessor` or `None`): `None` loads the one saved beside the model.
-        images (sequence of `PIL.Image.Image`): RGB, upright.
-        focals (sequence of `float` or `None`, *optional*): focal lengths in pixels; default 1.2 times the longer side.
+        images: a photo as `read_photograph` takes it (path, URL, bytes, `PIL.Image.Image`, array), or many.
+        focals (`float`, or a sequence of `float` or `None`, *optional*): focal lengths in pixels; default EXIF's, else
+            1.2 times the longer side.
         refine_steps (`int`): of fitting each face to its pixels afterwards, see `refine`.
         batch_size (`int`): pictures read together.
 
     Raises:
-        ValueError: if there are not as many focal lengths as images, or an image is not RGB.
+        ValueError: if a number or a photo makes no sense, or there are not as many focal lengths as images.
     """
     if processor is None:
         processor = FaceGPTProcessor.from_pretrained(model.name_or_path)
     photos = check_photos(images, focals)
+    check_batch_size(batch_size)
     faces = FaceDetector(model, processor, batch_size).detect(photos)
     found = [gather_faces(model, photo, part) for photo, part in zip(photos, faces, strict=True)]
-    return refine(model, processor, images, found, steps=refine_steps, batch_size=batch_size)
+    pixels = [photo.image for photo in photos]
+    return refine(model, processor, pixels, found, steps=refine_steps, batch_size=batch_size)
 
 
-def check_photos(images: Sequence[Image.Image], focals: Sequence[float | None] | None = None) -> list[Photo]:
-    """Images with their focal lengths, 1.2 times the longer side where none is known; see `reconstruct`."""
-    given = [None] * len(images) if focals is None else list(focals)
-    if len(given) != len(images):
-        raise ValueError(f"got {len(given)} focal lengths for {len(images)} images; give one per image, or None")
-    for image in images:
-        if image.mode != "RGB":
-            raise ValueError(f"got an image of mode {image.mode}, wanted RGB; call image.convert('RGB') first")
-    return [Photo(image, focal or default_focal(*image.size)) for image, focal in zip(images, given, strict=True)]
+def check_photos(images: Any, focals: Any = None) -> list[Photo]:
+    """Photos, one or many, with their focal lengths: those given, else EXIF's, else 1.2 times the longer side.
+
+    Args:
+        images: whatever `read_photograph` takes; or a list or other iterable of such.
+        focals (*optional*): in pixels, one for each photo, `None` where not known; or the one of one photo.
+
+    Raises:
+        ValueError: if there is none, a photo cannot be read, or a focal length is no finite number above 0.
+    """
+    read = read_photographs(images)
+    given = [None] * len(read) if focals is None else list(focals) if isinstance(focals, Iterable) else [focals]
+    if len(given) != len(read):
+        raise ValueError(f"got {len(given)} focal lengths for {len(read)} images; give one per image, or None")
+    for focal in given:
+        if focal is not None:
+            check_positive("a focal length of", focal)
+    return [
+        Photo(photo.image, float(focal or photo.focal or default_focal(*photo.image.size)))
+        for photo, focal in zip(read, given, strict=True)
+    ]
 
 
 class FaceDetector:
     """Finds the faces of photos.
 
     Args:
-        model (`FaceGPTForConditionalGeneration`): in evaluation mode.
+        model (`FaceGPTForConditionalGeneration`): finds them, as in evaluation mode.
         processor (`FaceGPTProcessor`): cuts the pictures.
         batch_size (`int`): pictures read together.
     """
@@ -286,7 +304,8 @@ def _fill_slots(model: Any, inputs: Any, cameras: Tensor, slots: int) -> list[De
     """The faces of each row, from its first slots until the end of the list is likelier than another `<FACE>`."""
     inputs = append_tokens(inputs, [model.config.face_token_id] * slots)
     cameras = cameras.repeat_interleave(slots, dim=0)
-    outputs = model(**inputs, picture_cameras=cameras, logits_to_keep=slots + 1)
+    with evaluating(model):
+        outputs = model(**inputs, picture_cameras=cameras, logits_to_keep=slots + 1)
     probability = slot_probabilities(outputs.logits[:, :slots], model.config)
     filled = (probability > 0.5).long().cumprod(-1).sum(-1)
     parameters = vector_to_parameters(outputs.face_parameters, model.face_model.config)

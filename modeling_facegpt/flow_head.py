@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from .configuration_facegpt import FaceGPTConfig
 from .face_parameters import parameter_sizes, parameters_to_vector, vector_to_parameters
+from .module_state import FullPrecisionModule
 
 BLOCKS = 3
 LEVEL_FREQUENCIES = 64
@@ -75,6 +76,20 @@ class FaceSampling(NamedTuple):
         return self
 
 
+def seeded_generator(seed: int | None) -> torch.Generator:
+    """A generator of that seed; without one, of a seed drawn from PyTorch's global generator, which
+    `transformers.set_seed` fixes. Its `initial_seed()` tells the seed.
+
+    Raises:
+        ValueError: if it is no whole number from 0 to 2^63 - 1.
+    """
+    if seed is None:
+        seed = int(torch.randint(2**31, ()))
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ValueError(f"got seed={seed!r}; give a whole number from 0 to 2^63 - 1, or None for a new one")
+    return torch.Generator().manual_seed(seed)
+
+
 class FlowBlock(nn.Module):
     """Residual perceptron whose normalisation is set by the condition (Peebles & Xie 2023, "Scalable Diffusion Models
     with Transformers")."""
@@ -92,7 +107,7 @@ class FlowBlock(nn.Module):
         return features + gate * self.output(nn.functional.silu(self.hidden(modulated)))
 
 
-class FlowHead(nn.Module):
+class FlowHead(FullPrecisionModule):
     """The velocity of a noisy code, given the hidden state that predicts its `<FACE>`.
 
     Codes are about N(mean, 1) over the faces that fit the words. The velocity of exactly such codes is known, and the

@@ -13,6 +13,7 @@
 # limitations under the License.
 """FaceGPT: any vision-language model, a face head on the states that predict `<FACE>`, and a morphable model."""
 
+import copy
 from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
 from typing import Any, cast
@@ -26,7 +27,7 @@ from transformers.utils.auto_docstring import auto_docstring
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_facegpt import FaceGPTConfig
-from .convolutional_vision import read_maps_as_tokens
+from .convolutional_vision import ask_no_attention, read_maps_as_tokens
 from .dialogue_supervision import DecodedFaces, find_decoded_faces, supervise_dialogue
 from .face_editing import EditHead, ReferencePointer
 from .face_encoder import FaceEncoder, FaceHook, FaceOffsets, check_given_faces, find_faces
@@ -36,6 +37,7 @@ from .face_supervision import FaceTargets, face_loss_terms
 from .flow_head import FlowHead
 from .generation_mixin import FaceGPTGenerationMixin
 from .image_supervision import ImageComparison
+from .module_state import without_collectors
 from .morphable_model import MorphableModel
 from .output_facegpt import FaceGPTOutput, LossTerm, choose_layers, text_loss, weighted_sum
 from .pipeline_facegpt import CUSTOM_PIPELINES
@@ -98,6 +100,8 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
         super().__init__(config)
         config.vlm_config.tie_word_embeddings = config.tie_word_embeddings
         config.custom_pipelines = CUSTOM_PIPELINES
+        ask_no_attention(config)
+        config.face_model_config._attn_implementation = None
         # Of any family, hence of no type.
         self.vlm: Any = AutoModelForImageTextToText.from_config(config.vlm_config) if vlm is None else vlm
         read_maps_as_tokens(self.vlm)
@@ -164,6 +168,16 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
                 part.to(vlm.device)
         return model.train(vlm.training)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """As pickle keeps this model: without the hooks by which transformers collects hidden states. They are
+        functions that nobody can pickle, and are made anew when they are missed."""
+        return {**self.__dict__, "_modules": {name: without_collectors(part) for name, part in self._modules.items()}}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FaceGPTForConditionalGeneration":
+        twin = memo[id(self)] = self.__new__(type(self))
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
+
     @property
     def base_model(self) -> PreTrainedModel:
         return self.vlm.base_model
@@ -186,7 +200,11 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
     @can_return_tuple
     @auto_docstring(custom_intro="As the vision-language model's.")
     def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> Any:
-        return self.vlm.get_image_features(pixel_values, **kwargs, return_dict=True)
+        return self.vlm.get_image_features(self.cast_pixels(pixel_values), **kwargs, return_dict=True)
+
+    def cast_pixels(self, pixel_values: Tensor | None) -> Any:
+        """Pixel values in the type that the vision-language model computes in; a processor gives float32."""
+        return None if pixel_values is None else pixel_values.to(self.vlm.dtype)
 
     @can_return_tuple
     @auto_docstring(custom_intro="Words and faces; with targets, also the losses.")
@@ -243,7 +261,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             Positions whose logits are computed; with labels, those that predict them.
         """
         optional = {
-            "pixel_values": pixel_values,
+            "pixel_values": self.cast_pixels(pixel_values),
             "pixel_attention_mask": pixel_attention_mask,
             "image_sizes": image_sizes,
             "image_grid_thw": image_grid_thw,
@@ -281,7 +299,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
                 input_ids,
                 labels,
                 self.config.face_token_id,
-                self.face_head.output.weight.device,
+                self.face_head.device,
             )
             targets = FaceTargets(
                 picture_cameras, face_targets, face_landmarks, face_images, face_references, typical_faces
@@ -305,7 +323,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             raise ValueError("got given_faces without input_ids; give the ids, which say where the faces are")
         places = find_faces(input_ids, self.config.face_token_id)
         check_given_faces(given_faces, len(places.rows), self.config.face_model_config)
-        device = self.face_encoder.output.weight.device
+        device = self.face_head.device
         with torch.autocast(device.type, enabled=False):
             values = self.face_encoder(given_faces.to(device, torch.float32))
         return FaceOffsets(places, values.to(input_ids.device), input_ids.shape[0])
@@ -333,7 +351,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
         Returns:
             Three `torch.Tensor` of shape `(N, P)`: code, its log-variance, and the parameters of the code.
         """
-        states = states.to(self.face_head.output.weight.device)
+        states = states.to(self.face_head.device)
         cameras = FaceTargets(picture_cameras, None, None, None).checked(states.shape[0], states).picture_cameras
         # From the head's output on, everything runs in float32: a millimetre is 1/200 of a head.
         with torch.autocast(states.device.type, enabled=False):

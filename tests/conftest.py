@@ -174,6 +174,13 @@ def eager_facegpt(
     facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
 ) -> FaceGPTForConditionalGeneration:
     """As `facegpt`, but it answers every look with as many faces as it may."""
+    return make_eager(facegpt, processor)
+
+
+def make_eager(
+    facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
+) -> FaceGPTForConditionalGeneration:
+    """The same model, changed so that it answers every look with as many faces as it may."""
     rows = facegpt.get_input_embeddings().weight
     with torch.no_grad():
         # A state follows the embedding of its token; the same direction is made to say <FACE>.

@@ -184,18 +184,35 @@ def _vectors(faces: FaceParameters) -> Tensor:
 def test_imagined_faces_follow_seed_and_prompt_and_not_their_company(
     dialogue_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
 ):
-    settings = {"count": 3, "steps": 4}
+    settings = {"count": 3, "steps": 4, "seed": 0}
     both = _vectors(dialogue_facegpt.imagine(["an old man", "a woman who is very happy"], processor, **settings))
     assert both.shape == (6, dialogue_facegpt.face_head.code_size) and both.isfinite().all()
     alone = _vectors(dialogue_facegpt.imagine("an old man", processor, **settings))
     torch.testing.assert_close(alone, both[:3], rtol=1e-4, atol=1e-4)
     again = _vectors(dialogue_facegpt.imagine("an old man", processor, **settings))
     assert torch.equal(alone, again)
-    fewer = _vectors(dialogue_facegpt.imagine("an old man", processor, count=2, steps=4))
+    fewer = _vectors(dialogue_facegpt.imagine("an old man", processor, count=2, steps=4, seed=0))
     torch.testing.assert_close(fewer, alone[:2], rtol=1e-4, atol=1e-4)
-    other = _vectors(dialogue_facegpt.imagine("an old man", processor, seed=1, **settings))
+    other = _vectors(dialogue_facegpt.imagine("an old man", processor, **(settings | {"seed": 1})))
     distances = torch.cdist(torch.cat((alone, other)), torch.cat((alone, other)))
     assert (distances + 10 * torch.eye(6) > 0.5).all()
+
+
+def test_each_call_imagines_others_and_tells_the_seed_that_repeats_them(
+    dialogue_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
+):
+    first, second = (dialogue_facegpt.imagine("an old man", processor, steps=3) for _ in range(2))
+    assert first.seed != second.seed and not torch.equal(_vectors(first), _vectors(second))
+    again = dialogue_facegpt.imagine("an old man", processor, steps=3, seed=first.seed)
+    assert again.seed == first.seed and torch.equal(_vectors(again), _vectors(first))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        fixed = dialogue_facegpt.imagine("an old man", processor, steps=3)
+        torch.manual_seed(3)
+        assert dialogue_facegpt.imagine("an old man", processor, steps=3).seed == fixed.seed
+    for seed in (-1, 2**63, 0.5):
+        with pytest.raises(ValueError, match="seed=.*whole number"):
+            dialogue_facegpt.imagine("an old man", processor, seed=seed)  # pyright: ignore[reportArgumentType]
 
 
 def test_prompts_may_be_dialogues_or_inputs(
@@ -203,7 +220,9 @@ def test_prompts_may_be_dialogues_or_inputs(
 ):
     dialogue = [{"role": "user", "content": [{"type": "text", "text": "an old man"}]}]
     inputs = processor(messages=[dialogue], padding="max_length", max_length=40, padding_side="right")
-    faces = [dialogue_facegpt.imagine(prompt, processor, steps=3) for prompt in ("an old man", dialogue, inputs)]
+    faces = [
+        dialogue_facegpt.imagine(prompt, processor, steps=3, seed=0) for prompt in ("an old man", dialogue, inputs)
+    ]
     for other in faces[1:]:
         torch.testing.assert_close(_vectors(other), _vectors(faces[0]), rtol=1e-4, atol=1e-4)
 

@@ -13,14 +13,19 @@
 # limitations under the License.
 """Reading photographs: every kind of file that people have, and every way in which one can be broken."""
 
+import base64
+import io
+import os
 import struct
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms
 
-from modeling_facegpt.files.photograph import PhotographError, focal_from_exif, read_photograph
+from modeling_facegpt.photograph import PhotographError, focal_from_exif, read_photograph
 
 SIZE = (40, 24)
 
@@ -195,3 +200,146 @@ def test_a_truncated_jpeg_is_refused(tmp_path):
 def test_a_directory_is_refused(tmp_path):
     with pytest.raises(PhotographError, match="not a file"):
         read_photograph(tmp_path)
+
+
+@pytest.mark.parametrize(("bits", "white"), [(16, 65535), (12, 4095), (10, 1023)])
+def test_few_bits_in_sixteen_are_no_darkness(tmp_path, bits, white):
+    ramp = np.tile(np.linspace(0, white, 64), (32, 1)).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "photo.png")
+    grey = np.asarray(read_photograph(tmp_path / "photo.png").image)[..., 1]
+    assert np.abs(grey.astype(float) - ramp * (255 / white)).max() <= 1, bits
+
+
+@pytest.mark.parametrize("outlier", [1e30, np.inf, np.nan])
+def test_one_outlier_darkens_no_picture(tmp_path, outlier):
+    ramp = np.tile(np.linspace(0, 1, 64), (32, 1)).astype(np.float32)
+    ramp[3, 5] = outlier
+    Image.fromarray(ramp).save(tmp_path / "photo.tif")
+    grey = np.asarray(read_photograph(tmp_path / "photo.tif").image)[..., 1]
+    others = np.arange(64) != 5
+    assert np.abs(grey[:, others].astype(float) - ramp[:, others] * 255).max() <= 1
+
+
+def profile_that_changes_colours() -> bytes:
+    """A display of gamma 1, so that middle grey, 128, is 188 in sRGB: sRGB's profile with other tone curves."""
+    stored = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    count = struct.unpack_from(">I", stored, 128)[0]
+    for entry in range(132, 132 + 12 * count, 12):
+        tag, offset, length = struct.unpack_from(">4sII", stored, entry)
+        if tag in (b"rTRC", b"gTRC", b"bTRC"):
+            stored[offset : offset + 12] = b"curv" + bytes(4) + struct.pack(">I", 0)  # no points: a straight line
+    return bytes(stored)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "palette with transparency"])
+def test_the_profile_is_applied_in_every_mode(tmp_path, mode):
+    image = Image.new("RGB", SIZE, (128, 128, 128))
+    image = image.quantize() if mode.startswith(("P", "p")) else image.convert(mode)
+    settings = {"transparency": 200} if mode == "palette with transparency" else {}
+    image.save(tmp_path / "photo.png", icc_profile=profile_that_changes_colours(), **settings)
+    assert mode == "RGB" or Image.open(tmp_path / "photo.png").mode in ("RGBA", "P")
+    seen = read_photograph(tmp_path / "photo.png")
+    assert np.abs(np.asarray(seen.image, dtype=float) - 188).max() <= 2
+    again = read_photograph(seen.image)  # the profile is applied once
+    assert np.array_equal(np.asarray(again.image), np.asarray(seen.image))
+
+
+def test_damaged_metadata_costs_no_pixel(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "camera"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = 50
+    picture = io.BytesIO()
+    gradient((96, 64)).save(picture, "JPEG", exif=exif, quality=90)
+    content, path = picture.getvalue(), tmp_path / "photo.jpg"
+    path.write_bytes(content)
+    expected = np.asarray(read_photograph(path).image)
+    start, length = content.index(b"Exif\0\0"), len(exif.tobytes())
+    chance = np.random.default_rng(0)
+    for _ in range(128):
+        damaged = bytearray(content)
+        for place in chance.integers(start, start + length, 4):
+            damaged[place] = chance.integers(256)
+        path.write_bytes(damaged)
+        seen = np.asarray(read_photograph(path).image)
+        assert sorted(seen.shape) == sorted(expected.shape)  # an orientation may have come to be
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"eXIf", b"iCCP"])
+def test_a_damaged_chunk_that_is_no_picture_costs_no_pixel(tmp_path, kind):
+    picture = io.BytesIO()
+    gradient().save(picture, "PNG")
+    content = picture.getvalue()
+    chunk = struct.pack(">I", 9) + kind + b"Comment\0x" + b"bad!"
+    (tmp_path / "photo.png").write_bytes(content[:33] + chunk + content[33:])
+    assert mean_difference(read_photograph(tmp_path / "photo.png").image, gradient()) == 0
+
+
+def test_a_jpeg_of_108_megapixels_is_read_at_half_its_size(tmp_path):
+    path = tmp_path / "large.jpg"
+    Image.new("L", (12_000, 9_000), 99).save(path, quality=20)
+    photograph = read_photograph(path)
+    assert photograph.image.size == (6_000, 4_500)
+    assert np.abs(np.asarray(photograph.image.resize((6, 4)), dtype=float) - 99).max() <= 2
+    assert "12000x9000" in photograph.note and "6000x4500" in photograph.note
+
+
+def test_heif_is_read_where_its_plug_in_is_there_and_named_where_not(tmp_path, monkeypatch):
+    path = tmp_path / "photo.heic"
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.from_pillow(gradient((96, 64))).save(path, quality=95)
+    assert mean_difference(read_photograph(path).image, gradient((96, 64))) < 8
+    monkeypatch.delitem(Image.OPEN, "HEIF")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(PhotographError, match="photo.heic is a HEIF picture, which needs `pip install pillow-heif`"):
+        read_photograph(path)
+
+
+def test_every_door_gives_the_same_picture(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = 50
+    path = tmp_path / "photo.png"
+    gradient((360, 240)).save(path, exif=exif)
+    content = path.read_bytes()
+    encoded = base64.b64encode(content).decode()
+    expected = read_photograph(path)
+    assert expected.image.size == (240, 360) and expected.focal == pytest.approx(500)
+    opened = Image.open(path)
+    for source in (str(path), content, encoded, f"data:image/png;base64,{encoded}", opened, opened.convert("RGB")):
+        seen = read_photograph(source)
+        assert seen.focal == expected.focal and mean_difference(seen.image, expected.image) == 0
+    assert read_photograph(expected) is expected
+    upright = np.asarray(expected.image)
+    for array in (upright, upright.astype(np.float32) / 255, upright.astype(np.uint16) * 257):
+        assert mean_difference(read_photograph(array).image, expected.image) == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (7, "type int"),
+        (np.zeros((3, 40, 40), np.uint8), r"shape \(3, 40, 40\)"),
+        (np.full((40, 40), 2.0), "outside 0 to 1"),
+        (np.full((40, 40), np.nan), "outside 0 to 1"),
+        (np.zeros((40, 40), np.int64), "type int64"),
+        (b"", "0 bytes"),
+        ("data:image/png;base64,?", "0 bytes"),
+        ("name\0zero.png", "cannot be read|does not exist"),
+        ("n" * 300, "cannot be read|does not exist|not an image"),
+        ("file:///etc/passwd", "does not exist"),
+    ],
+)
+def test_what_is_no_photograph_is_refused_in_one_sentence(source, words):
+    with pytest.raises(PhotographError, match=words) as caught:
+        read_photograph(source)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_is_no_utf8_can_be_printed(tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    gradient().save(tmp_path / "plain.png")
+    (tmp_path / "plain.png").rename(path)
+    assert read_photograph(path).name.encode().endswith(rb"caf\xe9.png")
+    path.write_bytes(b"")
+    with pytest.raises(PhotographError, match=r"caf\\xe9.png is empty"):
+        read_photograph(path)

@@ -19,7 +19,7 @@ import pytest
 from facegpt_hub.photograph_tasks import OutputError, find_photographs, plan_tasks
 from PIL import Image
 
-from modeling_facegpt.files.photograph import PhotographError
+from modeling_facegpt.photograph import PhotographError
 
 
 def names(tasks) -> list[str]:

@@ -20,14 +20,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from transformers import pipeline
 
 from modeling_facegpt import FaceChatPipeline, FaceGPTForConditionalGeneration, FaceGPTProcessor
 from modeling_facegpt.dialogue import Answer, place_imagined
 from modeling_facegpt.face_parameters import parameters_to_vector
+from modeling_facegpt.photograph import read_photograph
 from modeling_facegpt.pipeline_facegpt import TASK
 
 CLEAN_PROCESS = """
@@ -84,6 +86,23 @@ def test_a_photograph_and_words_give_words_and_faces(chat, photograph):
     assert result["faces"].size == (120, 90)
     opened = chat(Image.open(photograph), "Show me the faces.", **faces_only(2))
     torch.testing.assert_close(opened["faces"].parameters, result["faces"].parameters)
+
+
+def test_a_photograph_is_read_as_the_command_reads_it(chat, tmp_path):
+    """16-bit grey is no white picture, one on its side is turned, and bytes and records are taken like paths."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = 50
+    noise = np.random.default_rng(0).integers(0, 65535, (60, 90)).astype(np.uint16)
+    path = tmp_path / "deep.png"
+    Image.fromarray(noise).save(path, exif=exif)
+    read = read_photograph(path)
+    for source in (str(path), Image.open(path), path.read_bytes(), read):
+        question = chat.preprocess({"image": source, "text": "Show me the face."})["question"]
+        assert question.photograph.image.size == (60, 90) and question.photograph.focal == read.focal
+        assert np.array_equal(np.asarray(question.photograph.image), np.asarray(read.image))
+    for source in (path.read_bytes(), read):
+        assert chat(source, "Show me the face.", **faces_only(1))["faces"].size == (60, 90)
 
 
 def test_faces_that_a_look_found_keep_what_is_known_of_them(chatty, processor, photograph, monkeypatch):

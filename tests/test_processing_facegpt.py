@@ -16,15 +16,17 @@
 import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
 from facegpt_trainer.nano import END_TOKEN, build_nano_processor
 from packaging.version import Version
-from PIL import Image
+from PIL import ExifTags, Image
 from transformers import AutoProcessor, AutoTokenizer, LlavaProcessor
 
 from modeling_facegpt import FaceGPTProcessor
+from modeling_facegpt.photograph import read_photograph
 from modeling_facegpt.picture_frame import tensor_to_image
 
 QUESTION = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Hello."}]}]
@@ -186,3 +188,23 @@ def test_face_token_is_added_where_it_is_missing(processor: FaceGPTProcessor, tm
 def test_what_does_not_fit_together_is_refused(processor: FaceGPTProcessor, arguments: dict, message: str):
     with pytest.raises(ValueError, match=message):
         processor(**arguments)
+
+
+def test_every_door_reads_a_photograph_as_the_command_does(processor: FaceGPTProcessor, tmp_path: Path):
+    """16-bit grey, and a picture on its side: chat messages and `images=` get what `read_photograph` gives."""
+    ramp = np.tile(np.linspace(0, 65535, 48), (48, 1)).astype(np.uint16)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    path = tmp_path / "deep.png"
+    Image.fromarray(ramp).save(path, exif=exif)
+    expected = read_photograph(path).image
+    framed = processor.frame_photograph(expected).picture[None]
+    wanted = processor(pictures=framed, messages=processor.reconstruct_messages())["pixel_values"]
+    question = processor.reconstruct_messages()
+    for source in (str(path), path, Image.open(path)):
+        question[0]["content"][0] = {"type": "image", "image": source}
+        given = processor.apply_chat_template(question, tokenize=True, return_dict=True, return_tensors="pt")
+        torch.testing.assert_close(given["pixel_values"], wanted, atol=0.02, rtol=0)
+        read = processor(images=source, messages=processor.reconstruct_messages())["pixel_values"]
+        upright = processor(images=expected, messages=processor.reconstruct_messages())["pixel_values"]
+        assert torch.equal(read, upright)

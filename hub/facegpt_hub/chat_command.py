@@ -24,7 +24,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from modeling_facegpt.chat_session import ChatSession
     from modeling_facegpt.dialogue import Answer
-    from modeling_facegpt.files.photograph import Photograph
+    from modeling_facegpt.photograph import Photograph
     from modeling_facegpt.reconstruction import Reconstruction
 
     from .checkpoints import Checkpoint
@@ -76,8 +76,8 @@ def chat(
     from transformers.utils import logging
 
     from modeling_facegpt.chat_session import ChatSession
-    from modeling_facegpt.files.photograph import read_photograph
     from modeling_facegpt.files.result_reader import read_result
+    from modeling_facegpt.photograph import read_photograph
 
     from .checkpoints import load_checkpoint
 
@@ -196,7 +196,7 @@ class ChatTerminal:
 
     def look(self, path: str) -> None:
         """Talk about another photograph."""
-        from modeling_facegpt.files.photograph import read_photograph
+        from modeling_facegpt.photograph import read_photograph
 
         if not path:
             raise ValueError("got no photograph; write /photo PATH")

@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from modeling_facegpt.files.export import MESH_SUFFIXES, encode_document, encode_mesh, write_files
-from modeling_facegpt.files.photograph import SUFFIXES, Photograph, PhotographError, read_photograph
 from modeling_facegpt.files.result_document import describe_reconstruction
 from modeling_facegpt.files.result_sheet import result_sheet
+from modeling_facegpt.photograph import SUFFIXES, Photograph, PhotographError, read_photograph
 from modeling_facegpt.reconstruction import Reconstruction
 
 from .checkpoints import Checkpoint

@@ -122,7 +122,7 @@ def _by_name(parameters: FaceParameters | None, face: int) -> dict[str, list[flo
 
 
 def _rounded(values: Tensor, decimals: int) -> list:
-    return np.round(values.double().cpu().numpy(), decimals).tolist()
+    return np.round(values.cpu().double().numpy(), decimals).tolist()
 
 
 def _exact(values: Tensor) -> list[float]:

@@ -32,8 +32,8 @@ from accelerate import PartialState
 from tqdm import tqdm
 
 from modeling_facegpt.face_parameters import FaceParameters
-from modeling_facegpt.files.photograph import Photograph
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
+from modeling_facegpt.photograph import Photograph
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import Reconstruction
 

@@ -181,7 +181,7 @@ def evaluate_uncertainty(
 
 def rank_correlation(one: Tensor, other: Tensor) -> float:
     """Spearman's coefficient of two `(N,)` without ties."""
-    ranks = torch.stack([values.argsort().argsort().double() for values in (one, other)])
+    ranks = torch.stack([values.argsort().argsort().cpu().double() for values in (one, other)])
     return float(torch.corrcoef(ranks)[0, 1])
 
 

@@ -33,8 +33,8 @@ from modeling_facegpt.face_parameters import (
     select_faces,
     vector_to_parameters,
 )
-from modeling_facegpt.files.photograph import read_photograph
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
+from modeling_facegpt.photograph import read_photograph
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import Reconstruction, face_boxes, landmarks_in_photo
 from modeling_facegpt.renderer import render_mesh

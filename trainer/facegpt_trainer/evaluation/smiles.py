@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from modeling_facegpt.chat_session import ChatSession
 from modeling_facegpt.face_parameters import select_faces
-from modeling_facegpt.files.photograph import read_photograph
+from modeling_facegpt.photograph import read_photograph
 
 from ..grammar import wordings
 from .dialogues import Talker
@@ -67,7 +67,7 @@ def _look(talker: Talker, path: Path) -> tuple[str, float]:
     """What a chat says of the expression, and by how much the mouth's corners of the likeliest face are raised."""
     model, processor = talker.model, talker.processor
     photograph = read_photograph(path)
-    session = ChatSession(model, processor, photograph=photograph.image, focal=photograph.focal)
+    session = ChatSession(model, processor, photograph=photograph.image, focal=photograph.focal, seed=0)
     if session.faces is None:
         return "", 0.0
     face = select_faces(session.faces.parameters, session.faces.probability.argmax()[None])

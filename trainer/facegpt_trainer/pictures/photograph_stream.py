@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, cast
 
 from datasets import Dataset, Image, IterableDataset, load_dataset
 
-from modeling_facegpt.files.photograph import SUFFIXES, Photograph, PhotographError, decode_photograph, read_photograph
+from modeling_facegpt.photograph import SUFFIXES, Photograph, PhotographError, decode_photograph, read_photograph
 
 STREAMED_FORMATS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow"}
 FOLDER_SHARDS = 64  # at most; a folder is cut into shards that do not depend on how many processes read them

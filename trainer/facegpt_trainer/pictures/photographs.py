@@ -30,8 +30,8 @@ from PIL import Image
 from torch import Tensor
 
 from modeling_facegpt.camera import default_focal
-from modeling_facegpt.files.photograph import PhotographError, read_photograph
 from modeling_facegpt.morphable_model import MorphableModel
+from modeling_facegpt.photograph import PhotographError, read_photograph
 
 from .face_sampler import chance, normal, uniform
 from .photograph_stream import TooManyProblemsError

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from modeling_facegpt.files.photograph import SUFFIXES
+from modeling_facegpt.photograph import SUFFIXES
 
 from .photograph_stream import NAME_COLUMNS
 
