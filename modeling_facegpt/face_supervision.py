@@ -62,6 +62,11 @@ class FaceTargets(NamedTuple):
             return exact
         return exact._replace(picture_cameras=default_cameras(faces, like))
 
+    @property
+    def are_given(self) -> bool:
+        """Whether anything is known, but for the cameras."""
+        return any(value is not None for value in self[1:])
+
     def select(self, index: Tensor | slice) -> "FaceTargets":
         """What is known about the faces at `index`."""
         return FaceTargets(*(None if value is None else value[index] for value in self))

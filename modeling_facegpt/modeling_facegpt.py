@@ -13,7 +13,6 @@
 # limitations under the License.
 """FaceGPT: any vision-language model, a face head on the states that predict `<FACE>`, and a morphable model."""
 
-import copy
 from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
 from typing import Any, cast
@@ -28,16 +27,16 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_facegpt import FaceGPTConfig
 from .convolutional_vision import ask_no_attention, read_maps_as_tokens
-from .dialogue_supervision import DecodedFaces, find_decoded_faces, supervise_dialogue
+from .dialogue_supervision import DecodedFaces, FaceOutcome, find_decoded_faces, supervise_faces
 from .face_editing import EditHead, ReferencePointer
 from .face_encoder import FaceEncoder, FaceHook, FaceOffsets, check_given_faces, find_faces
 from .face_head import FaceHead, decode
-from .face_parameters import parameters_to_vector, rows_where, select_faces, vector_to_parameters
-from .face_supervision import FaceTargets, face_loss_terms
+from .face_parameters import parameters_to_vector
+from .face_supervision import FaceTargets
 from .flow_head import FlowHead
 from .generation_mixin import FaceGPTGenerationMixin
 from .image_supervision import ImageComparison
-from .module_state import without_collectors
+from .module_state import PicklableModule
 from .morphable_model import MorphableModel
 from .output_facegpt import FaceGPTOutput, LossTerm, choose_layers, text_loss, weighted_sum
 from .pipeline_facegpt import CUSTOM_PIPELINES
@@ -52,7 +51,7 @@ _NO_DIALOGUE = (
 
 
 @auto_docstring(custom_intro="Weights of FaceGPT: how they are named, kept and loaded.")
-class FaceGPTPreTrainedModel(PreTrainedModel):
+class FaceGPTPreTrainedModel(PicklableModule, PreTrainedModel):
     config_class = FaceGPTConfig
     base_model_prefix = "vlm"
     input_modalities = ["image", "text"]
@@ -168,16 +167,6 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
                 part.to(vlm.device)
         return model.train(vlm.training)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """As pickle keeps this model: without the hooks by which transformers collects hidden states. They are
-        functions that nobody can pickle, and are made anew when they are missed."""
-        return {**self.__dict__, "_modules": {name: without_collectors(part) for name, part in self._modules.items()}}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "FaceGPTForConditionalGeneration":
-        twin = memo[id(self)] = self.__new__(type(self))
-        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
-        return twin
-
     @property
     def base_model(self) -> PreTrainedModel:
         return self.vlm.base_model
@@ -292,19 +281,19 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
         )
         if labels is not None and following is None:
             following = F.pad(labels[:, 1:], (0, 1), value=-100)
-        terms = {} if following is None else {"text": text_loss(outputs.logits, following, logits_to_keep)}
-        if input_ids is not None and input_ids.shape[1] == outputs.hidden_states[-1].shape[1]:
-            faces = find_decoded_faces(
-                outputs.hidden_states[-1],
-                input_ids,
-                labels,
-                self.config.face_token_id,
-                self.face_head.device,
-            )
+        text = None if following is None else text_loss(outputs.logits, following, logits_to_keep)
+        terms = {} if text is None else {"text": text}
+        states, token = outputs.hidden_states[-1], self.config.face_token_id
+        if input_ids is not None and input_ids.shape[1] == states.shape[1]:
+            faces = find_decoded_faces(states, input_ids, labels, token, self.face_head.device)
             targets = FaceTargets(
                 picture_cameras, face_targets, face_landmarks, face_images, face_references, typical_faces
             )
-            self._decode_faces(faces, input_ids, given_faces, targets, terms, result)
+            outcome = self._decode_faces(faces, input_ids, given_faces, targets, text)
+            if outcome is not None:
+                terms, result.face_references = outcome.terms, outcome.references
+                if len(faces.states):
+                    result.face_code, result.face_log_variance, result.face_parameters = outcome[1:4]
         if terms:
             result.loss_terms = {name: term.mean for name, term in terms.items()}
             result.loss_counts = {name: term.count for name, term in terms.items()}
@@ -359,9 +348,13 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             parameters = decode(code, cast(Tensor, cameras).to(code), self.face_model.config)
         return code, log_variance, parameters_to_vector(parameters)
 
-    def _see(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        """Features of sRGB pictures `(N, 3, S, S)`, with a gradient to these alone."""
-        return vision_features(self.vlm, pictures, self.config.image_mean, self.config.image_std)
+    def compare_images(self) -> ImageComparison:
+        """How renders are compared with photographs: features of pictures come with a gradient to these alone."""
+
+        def see(pictures: Tensor) -> tuple[Tensor, ...]:
+            return vision_features(self.vlm, pictures, self.config.image_mean, self.config.image_std)
+
+        return ImageComparison(self.config.render_size, self.config.loss_weights, see)
 
     def _decode_faces(
         self,
@@ -369,37 +362,28 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
         input_ids: Tensor,
         given_faces: Tensor | None,
         targets: FaceTargets,
-        terms: dict[str, LossTerm],
-        result: FaceGPTOutput,
-    ) -> None:
+        text: LossTerm | None,
+    ) -> FaceOutcome | None:
+        """What the faces of answers are and, where there is something to learn from, what they and the words cost;
+        `None` where there is neither."""
         targets = targets.checked(len(faces.states), faces.states)
-        code, log_variance, vectors = self.decode_states(faces.states, targets.picture_cameras)
-        parameters = vector_to_parameters(vectors, self.face_model.config)
-        touched, supervised = code.sum() + log_variance.sum(), slice(None)
-        with torch.autocast(code.device.type, enabled=False):
-            # CODEPATH: facegpt-nano, from nano_words.yaml on, reads and edits faces; what nano_polish.yaml and earlier
-            # recipes train, and a VLM just wrapped without the setting, only see them.
-            if self.config.dialogue_hidden_size:
-                has_picture = (input_ids == self.config.image_token_id).any(-1).to(code.device)
-                outcome = supervise_dialogue(self, faces, vectors, given_faces, targets, has_picture)
-                terms |= outcome.terms
-                vectors, result.face_references = outcome.parameters, outcome.references
-                touched, supervised = touched + outcome.touched, rows_where(outcome.from_picture)
-            elif targets.references is not None:
-                raise ValueError(_NO_DIALOGUE.format("face_references"))
-            terms |= face_loss_terms(
-                self.face_model,
-                code[supervised],
-                log_variance[supervised],
-                select_faces(parameters, supervised),
-                targets.select(supervised),
-                ImageComparison(self.config.render_size, self.config.loss_weights, self._see),
-            )
-        if "text" in terms:
-            # Every head has a gradient in every batch: distributed training waits for it from every process.
-            terms["text"] = LossTerm(terms["text"].total + 0.0 * touched, terms["text"].count)
-        if len(faces.states):
-            result.face_code, result.face_log_variance, result.face_parameters = code, log_variance, vectors
+        learns = text is not None or targets.are_given
+        if not learns and not len(faces.states):
+            return None
+        decoded = FaceOutcome({}, *self.decode_states(faces.states, targets.picture_cameras), None)
+        if not learns:
+            return decoded
+        # CODEPATH: facegpt-nano, from nano_words.yaml on, reads and edits faces; what nano_polish.yaml and earlier
+        # recipes train, and a VLM just wrapped without the setting, only see them.
+        if targets.references is not None and self.config.dialogue_hidden_size is None:
+            raise ValueError(_NO_DIALOGUE.format("face_references"))
+        has_picture = (input_ids == self.config.image_token_id).any(-1).to(decoded.code.device)
+        with torch.autocast(decoded.code.device.type, enabled=False):
+            outcome, touched = supervise_faces(self, decoded, faces, given_faces, targets, has_picture)
+        if text is None:
+            return outcome
+        # Every head has a gradient in every batch: distributed training waits for it from every process.
+        return outcome._replace(terms={"text": LossTerm(text.total + 0.0 * touched, text.count), **outcome.terms})
 
 
 @torch.no_grad()

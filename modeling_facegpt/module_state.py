@@ -17,6 +17,7 @@ The mode is kept on the modules themselves, which threads may share. So each mod
 evaluate, and gets its own mode back after the last of them.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -80,15 +81,26 @@ class FullPrecisionModule(nn.Module):
         return super()._apply(move, recurse)
 
 
-def without_collectors(module: Any) -> Any:
-    """A twin of a module, with the same weights, that has none of the hooks that collect hidden states; `None` stays.
+class PicklableModule(nn.Module):
+    """A module that pickle can keep after a forward pass: without the hooks by which transformers collects hidden
+    states. They are functions that nobody can pickle, and are made anew when they are missed."""
 
-    Parts that the module holds in two places are one part of the twin too.
-    """
-    return None if module is None else _twin(module, {})
+    def __getstate__(self) -> dict[str, Any]:
+        known: dict[nn.Module, nn.Module] = {}
+        parts = self._modules.items()
+        return {
+            **self.__dict__,
+            "_modules": {name: None if part is None else _twin(part, known) for name, part in parts},
+        }
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        twin = memo[id(self)] = self.__new__(type(self))
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
 
 
 def _twin(module: nn.Module, known: dict[nn.Module, nn.Module]) -> nn.Module:
+    """The same weights without those hooks. Parts that are held in two places are one part of the twin too."""
     if module in known:
         return known[module]
     twin = known[module] = module.__new__(type(module))

@@ -119,7 +119,7 @@ def test_what_is_wrong_is_said(
 def test_sessions_and_pipelines_tell_their_seed(
     chatty: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
 ) -> None:
-    settings = {"max_new_tokens": 2, "min_faces": 1}
+    settings: dict[str, Any] = {"max_new_tokens": 2, "min_faces": 1}
     first, second = (ChatSession(chatty, processor, **settings) for _ in range(2))
     again = ChatSession(chatty, processor, seed=first.seed, **settings)
     said = [values(session.say("Show me an old man.")) for session in (first, second, again)]

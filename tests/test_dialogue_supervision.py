@@ -263,3 +263,18 @@ def test_gradient_checkpointing_changes_no_gradient(
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_inference_asks_no_head_that_only_learns(
+    dialogue_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
+):
+    """Without targets the heads of dialogue do nothing in `forward`, and without a face the face head neither."""
+    asked: list[str] = []
+    for name in ("flow_head", "edit_head", "reference_pointer", "face_encoder", "face_head"):
+        getattr(dialogue_facegpt, name).register_forward_hook(lambda *_, name=name: asked.append(name))
+    words, face = (processor(messages=[{"role": "user", "content": text}]) for text in ("Hello.", "Hello <FACE>."))
+    with torch.no_grad():
+        assert dialogue_facegpt(**words).face_parameters is None and asked == []
+        assert dialogue_facegpt(**face).face_parameters.shape[0] == 1 and asked == ["face_head"]
+        dialogue_facegpt(**words, labels=words["input_ids"])
+    assert set(asked) == {"flow_head", "edit_head", "reference_pointer", "face_encoder", "face_head"}

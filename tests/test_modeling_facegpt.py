@@ -209,8 +209,8 @@ def test_bad_arguments_of_reconstruct_are_refused(
 ):
     with pytest.raises(ValueError, match="one per image"):
         facegpt.reconstruct([Image.new("RGB", (50, 40))], processor, focals=[1.0, 2.0])
-    with pytest.raises(ValueError, match="RGB"):
-        facegpt.reconstruct([Image.new("L", (50, 40))], processor)
+    with pytest.raises(ValueError, match="photograph of type int"):
+        facegpt.reconstruct(7, processor)
 
 
 def test_a_look_at_a_crop_speaks_of_the_whole_photograph(

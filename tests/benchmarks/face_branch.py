@@ -39,7 +39,7 @@ from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
 from modeling_facegpt.dialogue_supervision import find_decoded_faces
 from modeling_facegpt.face_head import FaceHead
 from modeling_facegpt.face_supervision import FaceTargets
-from modeling_facegpt.output_facegpt import FaceGPTOutput, weighted_sum
+from modeling_facegpt.output_facegpt import weighted_sum
 from tests.benchmarks.limits import count
 from tests.benchmarks.render import mesh_named
 
@@ -68,9 +68,8 @@ class FaceBranch:
         token = self.model.config.face_token_id
         ids, labels = self.inputs["input_ids"], self.inputs["labels"]
         faces = find_decoded_faces(self.states, ids, labels, token, self.states.device)
-        terms, result = {}, FaceGPTOutput()
-        self.model._decode_faces(faces, ids, None, self.targets, terms, result)
-        means = {name: term.mean for name, term in terms.items()}
+        outcome = self.model._decode_faces(faces, ids, None, self.targets, None)
+        means = {name: term.mean for name, term in outcome.terms.items()}
         weighted_sum(means, self.model.config.loss_weights).backward()
         self.model.zero_grad()  # as a step does: else gradients would be added to those of the call before
 
