@@ -13,6 +13,7 @@
 # limitations under the License.
 """The `facegpt` command as people meet it: files, words and exit codes."""
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -233,7 +234,7 @@ def test_wrong_usage_has_its_own_code(run):
 
 
 def test_version(run, monkeypatch):
-    monkeypatch.setattr(command_line, "version", lambda name: f"{name} 1.2.3")
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: f"{name} 1.2.3")
     code, out, _ = run("--version")
     assert code == 0 and out.strip() == "facegpt 1.2.3"
 

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from .waiting import loading, waiting
+
 if TYPE_CHECKING:
     from modeling_facegpt.chat_session import ChatSession
     from modeling_facegpt.dialogue import Answer
@@ -73,28 +75,30 @@ def chat(
     Words are read line by line from the terminal, or from a pipe. Each turn that makes or changes a face writes it as
     a GLB into the output directory. With `--message` the exit code is 1 if something said was refused.
     """
-    from transformers.utils import logging
-
-    from modeling_facegpt.chat_session import ChatSession
-    from modeling_facegpt.files.photograph import read_photograph
-    from modeling_facegpt.files.result_reader import read_result
-
-    from .checkpoints import load_checkpoint
-
-    logging.disable_progress_bar()
     if photo is not None and face is not None:
         raise ValueError("got a photograph and a file of faces, wanted one to talk about; give one of them, not both")
-    photograph = None if photo is None else read_photograph(photo)
-    checkpoint = load_checkpoint(model, device)
+    with loading(model):
+        from transformers.utils import logging
+
+        from modeling_facegpt.chat_session import ChatSession
+        from modeling_facegpt.files.photograph import read_photograph
+        from modeling_facegpt.files.result_reader import read_result
+
+        from .checkpoints import load_checkpoint
+
+        logging.disable_progress_bar()
+        photograph = None if photo is None else read_photograph(photo)
+        checkpoint = load_checkpoint(model, device)
     faces = None if face is None else read_result(face, checkpoint.model.face_model)
-    session = ChatSession(
-        checkpoint.model,
-        checkpoint.processor,
-        photograph=photograph and photograph.image,
-        focal=photograph and photograph.focal,
-        faces=faces,
-        seed=seed,
-    )
+    with waiting("looking for faces"):
+        session = ChatSession(
+            checkpoint.model,
+            checkpoint.processor,
+            photograph=photograph and photograph.image,
+            focal=photograph and photograph.focal,
+            faces=faces,
+            seed=seed,
+        )
     terminal = ChatTerminal(checkpoint, session, output, photograph)
     if checkpoint.model.config.dialogue_hidden_size is None:
         typer.echo(f"facegpt: {UNTRAINED.format(checkpoint.name)}", err=True)

@@ -16,19 +16,18 @@
 import os
 import sys
 from enum import StrEnum
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from .chat_command import chat
 from .dialogue_evaluation_commands import app as evaluation
 from .generate_command import generate
 from .uncertainty_commands import calibrate
+from .waiting import loading, progress_bar, waiting
 
 if TYPE_CHECKING:
     from .photograph_tasks import Outcome
@@ -86,6 +85,8 @@ def _options(
     show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if show_version:
+        from importlib.metadata import version
+
         typer.echo(version("facegpt"))
         raise typer.Exit
 
@@ -128,16 +129,19 @@ def reconstruct(
     its files. A photograph without a face gets only the JSON. The exit code is 0 if every photograph could be done and
     a face was found in at least one.
     """
-    from transformers.utils import logging
+    if not any(photo.exists() for photo in photos):  # said before what takes seconds to load
+        raise ValueError(f"{photos[0]} does not exist")
+    with loading(model):
+        from transformers.utils import logging
 
-    from .checkpoints import load_checkpoint
-    from .photograph_tasks import find_photographs, plan_tasks, run_tasks
+        from .checkpoints import load_checkpoint
+        from .photograph_tasks import find_photographs, plan_tasks, run_tasks
 
-    logging.disable_progress_bar()
+        logging.disable_progress_bar()
     suffix = f".{mesh_format.value}" if mesh_format else None
     tasks = plan_tasks(find_photographs(photos), output, suffix)
-    with _progress(len(tasks)) as progress:
-        bar = progress.add_task("photographs", total=len(tasks))
+    with progress_bar(len(tasks)) as progress:
+        bar = progress.add_task("reconstructing", total=len(tasks))
         outcomes = run_tasks(
             tasks,
             lambda: load_checkpoint(model, device),
@@ -156,7 +160,8 @@ def convert_morphable_model(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the artifact (made if missing).")],
 ) -> None:
     """Build a 3D morphable face model in FaceGPT's layout (needs the extra `convert`)."""
-    from modeling_facegpt.anny.build import convert_anny
+    with loading("what builds the 3DMM"):
+        from modeling_facegpt.anny.build import convert_anny
 
     convert_anny(output, progress=lambda message: typer.echo(message, err=True))
     typer.echo(f"{source.value} -> {output}")
@@ -171,8 +176,9 @@ def train(
     The same as `accelerate launch -m facegpt_trainer --config RECIPE`, on one process. Every setting of a recipe is
     listed by `python -m facegpt_trainer --help`.
     """
-    from facegpt_trainer.__main__ import read_recipe
-    from facegpt_trainer.training import train as run
+    with loading("the trainer"):
+        from facegpt_trainer.__main__ import read_recipe
+        from facegpt_trainer.training import train as run
 
     typer.echo(f"trained checkpoint: {run(read_recipe(config))}")
 
@@ -180,10 +186,12 @@ def train(
 @app.command()
 def doctor() -> None:
     """What this machine runs: which renderer draws and why, versions, threads."""
-    from .doctor import examine
+    with waiting("looking at what is installed"):
+        from .doctor import examine
 
+        rows = examine()
     table = Table("what", "found", "why")
-    for row in examine():
+    for row in rows:
         table.add_row(*row)
     Console().print(table, markup=False)
 
@@ -228,13 +236,6 @@ def _list_problems(problems: "list[Outcome]") -> None:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _progress(total: int) -> Progress:
-    """A bar on stderr, for more than one photograph and only where somebody can see it."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=total < 2 or not console.is_terminal)
 
 
 def _stop(sentence: str, code: int) -> NoReturn:

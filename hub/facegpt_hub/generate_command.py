@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .waiting import loading, waiting
+
 if TYPE_CHECKING:
     from modeling_facegpt.reconstruction import Reconstruction
 
@@ -50,22 +52,26 @@ def generate(
     Writes for each face a GLB, a JSON with all numbers, and a PNG, and one sheet that shows them all. What the model
     declines or does not understand is said in its own words, and the exit code is then 1.
     """
-    from transformers.utils import logging
+    with loading(model):
+        from transformers.utils import logging
 
-    from modeling_facegpt.dialogue import place_imagined
+        from modeling_facegpt.dialogue import place_imagined
 
-    from .checkpoints import load_checkpoint
+        from .checkpoints import load_checkpoint
 
-    logging.disable_progress_bar()
-    checkpoint = load_checkpoint(model, device)
+        logging.disable_progress_bar()
+        checkpoint = load_checkpoint(model, device)
     settings: dict[str, Any] = {} if guidance_scale is None else {"guidance_scale": guidance_scale}
-    drawn = checkpoint.model.imagine(
-        _checked(prompt, checkpoint), checkpoint.processor, count=count, seed=seed, **settings
-    )
-    if objection := _object(prompt, checkpoint):
+    with waiting("making faces"):
+        drawn = checkpoint.model.imagine(
+            _checked(prompt, checkpoint), checkpoint.processor, count=count, seed=seed, **settings
+        )
+        objection = _object(prompt, checkpoint)
+    if objection:
         typer.echo(f"facegpt: {objection}", err=True)
         raise typer.Exit(_DECLINED)
-    meshes = write_faces(checkpoint, place_imagined(drawn), output)
+    with waiting("writing faces"):
+        meshes = write_faces(checkpoint, place_imagined(drawn), output)
     typer.echo(f"{count} {'face' if count == 1 else 'faces'} of {prompt!r}")
     for mesh in meshes:
         typer.echo(f"  mesh     {mesh}")
