@@ -82,7 +82,7 @@ def test_garbage_is_collected_again_after_loading_whatever_happens() -> None:
 
 
 def test_who_stops_a_command_reads_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(typer.Exit) as stopped, telling_when_stopped(lambda: "2 of 3 are done"):
+    with pytest.raises(typer.Exit) as stopped, telling_when_stopped(lambda: "stopped after 2 of 3"):
         raise KeyboardInterrupt
     assert stopped.value.exit_code == 130
-    assert capsys.readouterr().err == "facegpt: stopped: 2 of 3 are done\n"
+    assert capsys.readouterr().err == "facegpt: stopped after 2 of 3\n"

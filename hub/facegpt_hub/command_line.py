@@ -16,38 +16,45 @@
 import os
 import sys
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from .chat_command import chat
 from .dialogue_evaluation_commands import app as evaluation
+from .extras import explain_missing
 from .generate_command import generate
 from .uncertainty_commands import calibrate
-from .waiting import loading, progress_bar, waiting
+from .waiting import loading, progress_bar, telling_when_stopped, waiting
 
 if TYPE_CHECKING:
     from .photograph_tasks import Outcome
+
+
+class _Stoppable(TyperGroup):
+    """Says of a command that does not say it itself that it was stopped."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        with telling_when_stopped(lambda: "stopped before the end"):
+            return super().invoke(ctx)
+
 
 app = typer.Typer(
     name="facegpt",
     help="Chat about 3D human faces: faces from photographs, offline.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
+    cls=_Stoppable,
 )
 
-app.add_typer(evaluation)
-app.command()(chat)
-app.command()(generate)
-app.command()(calibrate)
-
 _FAILED = 1
-_INTERRUPTED = 130
 _TRACEBACK = "FACEGPT_TRACEBACK"
 
 
@@ -67,17 +74,32 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     Args:
         arguments (`list[str]`, *optional*): default: those of the process.
     """
+    _write_any_letter()
     try:
-        app(arguments)
-    except KeyboardInterrupt:
-        _stop("stopped", _INTERRUPTED)
+        app(arguments, prog_name="facegpt")
     except Exception as error:
         if _TRACEBACK in os.environ:
             raise
-        sentence = " ".join(str(error).split()) or type(error).__name__
-        expected = isinstance(error, ValueError | OSError | ImportError)
-        _stop(sentence if expected else f"{sentence} (set {_TRACEBACK}=1 to see where)", _FAILED)
+        typer.echo(f"facegpt: {_explain(error)}", err=True)
+        sys.exit(_FAILED)
     sys.exit(0)
+
+
+def _write_any_letter() -> None:
+    """A letter that the terminal's encoding lacks, or a byte of a file's name that is none, is escaped in print."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _explain(error: Exception) -> str:
+    """What went wrong, in one sentence."""
+    if need := explain_missing(error):
+        return need
+    sentence = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, ValueError | OSError | ImportError):
+        return sentence
+    return f"{sentence} (set {_TRACEBACK}=1 to see where)"
 
 
 @app.callback(invoke_without_command=True)
@@ -238,6 +260,8 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _stop(sentence: str, code: int) -> NoReturn:
-    typer.echo(f"facegpt: {sentence}", err=True)
-    sys.exit(code)
+app.command()(generate)
+app.command()(chat)
+app.command()(train)
+app.add_typer(evaluation)
+app.command()(calibrate)

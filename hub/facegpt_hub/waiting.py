@@ -71,10 +71,10 @@ def telling_when_stopped(tell: Callable[[], str]) -> Iterator[None]:
     """Where a person presses Ctrl-C, say in one sentence what is there, and exit with the code for it.
 
     Args:
-        tell (`Callable`): asked then; its words follow on "stopped: ".
+        tell (`Callable`): asked for the sentence then.
     """
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"facegpt: stopped: {tell()}", err=True)
+        typer.echo(f"facegpt: {tell()}", err=True)
         raise typer.Exit(INTERRUPTED) from None
