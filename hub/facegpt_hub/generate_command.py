@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .seeds import choose_seed
 from .waiting import loading, waiting
 
 if TYPE_CHECKING:
@@ -35,7 +36,12 @@ def generate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the faces (made if missing).")] = Path(
         "faces"
     ),
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same faces.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="The same seed gives the same faces; default: another one each time.", show_default=False
+        ),
+    ] = None,
     guidance_scale: Annotated[
         float | None,
         typer.Option(
@@ -61,6 +67,7 @@ def generate(
 
         logging.disable_progress_bar()
         checkpoint = load_checkpoint(model, device)
+    seed = choose_seed(seed)
     settings: dict[str, Any] = {} if guidance_scale is None else {"guidance_scale": guidance_scale}
     with waiting("making faces"):
         drawn = checkpoint.model.imagine(
@@ -72,7 +79,9 @@ def generate(
         raise typer.Exit(_DECLINED)
     with waiting("writing faces"):
         meshes = write_faces(checkpoint, place_imagined(drawn), output)
-    typer.echo(f"{count} {'face' if count == 1 else 'faces'} of {prompt!r}")
+    typer.echo(
+        f"{count} {'face' if count == 1 else 'faces'} of {prompt!r}, seed {seed} (--seed {seed} makes them again)"
+    )
     for mesh in meshes:
         typer.echo(f"  mesh     {mesh}")
     typer.echo(f"  sheet    {output / _SHEET}")
