@@ -104,6 +104,22 @@ def test_what_is_asked_of_the_model_reaches_it(run, model):
     assert run("reconstruct", "a.png", "-o", "face.glb", "--refine", -1)[0] == 2
 
 
+def test_json_is_all_that_is_on_stdout(run, model):
+    photograph("in/face.png", faces=2)
+    photograph("in/wall.png", faces=0)
+    Path("in/bad-é.jpg").write_bytes(b"no picture")
+    code, out, err = run("reconstruct", "in", "-o", "out/", "--json")
+    bad, face, wall = json.loads(out)["photographs"]
+    assert code == 1 and out.isascii() and "2 photographs, 2 faces -> out" in err
+    assert face == {
+        **{"photograph": "in/face.png", "faces": 2, "problem": None},
+        **{"mesh": "out/face.glb", "numbers": "out/face.json", "picture": "out/face.png"},
+    }
+    assert all(Path(face[name]).is_file() for name in ("mesh", "numbers", "picture"))
+    assert (wall["faces"], wall["mesh"], wall["numbers"], wall["picture"]) == (0, None, "out/wall.json", None)
+    assert bad["photograph"] == "in/bad-é.jpg" and "not an image" in bad["problem"] and bad["numbers"] is None
+
+
 def test_several_faces_share_the_files_of_their_photograph(run, model):
     photograph("group.png", faces=3)
     code, out, _ = run("reconstruct", "group.png", "-o", "out/")

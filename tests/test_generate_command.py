@@ -78,6 +78,17 @@ def test_each_face_has_its_files_and_all_share_a_sheet(run, face_model):
     assert sheet.width * sheet.height > 2 * alone.width * alone.height
 
 
+def test_json_is_all_that_is_on_stdout(run):
+    result = run("a man", "-n", "2", "-o", "out", "--json", "--seed", "7")
+    document = json.loads(result.stdout)
+    assert "2 faces of 'a man', seed 7" in result.stderr
+    assert (document["prompt"], document["seed"], document["declined"]) == ("a man", 7, None)
+    paths = [path for face in document["faces"] for path in face.values()] + [document["sheet"]]
+    assert len(paths) == 7 and all(Path(path).is_file() for path in paths)
+    result = run("a <FACE>", "-o", "out", "--json")
+    assert result.exit_code == 1 and result.stdout == ""
+
+
 def test_a_seed_is_a_set_of_faces(run, face_model):
     for directory, seed, count in (("one", 3, 2), ("same", 3, 1), ("other", 4, 2)):
         assert run("a man", "-n", count, "--seed", seed, "-o", directory).exit_code == 0
@@ -106,6 +117,8 @@ def test_what_the_model_declines_is_said_in_its_words(run, monkeypatch, imaginat
     monkeypatch.setattr(imaginative, "generate", decline)
     result = run("a wibbly nose", "-o", "out")
     assert result.exit_code == 1 and result.stderr == "facegpt: I do not know this word.\n"
+    document = json.loads(run("a wibbly nose", "-o", "out", "--json").stdout)
+    assert document["faces"] == [] and document["declined"] == "I do not know this word."
     assert not Path("out").exists()
 
 

@@ -29,6 +29,7 @@ from .chat_command import chat
 from .dialogue_evaluation_commands import app as evaluation
 from .extras import explain_missing
 from .generate_command import generate
+from .json_output import JsonOption, describe_outcomes, print_json, words_for_people
 from .uncertainty_commands import calibrate
 from .waiting import loading, progress_bar, telling_when_stopped, waiting
 
@@ -143,6 +144,7 @@ def reconstruct(
     ] = "facegpt-nano",
     batch_size: Annotated[int, typer.Option(min=1, help="Photographs looked at together.")] = 8,
     device: Annotated[str, typer.Option(help="Where the model runs, such as cpu or cuda.")] = "cpu",
+    as_json: JsonOption = False,
 ) -> None:
     """3D faces from photographs.
 
@@ -173,7 +175,10 @@ def reconstruct(
             batch_size=batch_size,
             done=lambda outcome: progress.advance(bar),
         )
-    _report(outcomes, "face" if face is None else f"face that is {face!r}")
+    if as_json:
+        print_json(describe_outcomes(outcomes))
+    with words_for_people(as_json):
+        _report(outcomes, "face" if face is None else f"face that is {face!r}")
 
 
 @app.command("convert-3dmm")
@@ -207,15 +212,25 @@ def train(
 
 @app.command()
 def doctor() -> None:
-    """What this machine runs: which renderer draws and why, versions, threads."""
-    with waiting("looking at what is installed"):
-        from .doctor import examine
+    """What this machine runs, and what is wrong: renderers, device, checkpoints, extras, versions, threads.
 
-        rows = examine()
+    The exit code is 1 if something is wrong.
+    """
+    with waiting("looking at what is installed"):
+        from .doctor import examine, find_problems
+
+        rows, problems = examine(), find_problems()
     table = Table("what", "found", "why")
+    for column in table.columns:
+        column.overflow = "fold"
     for row in rows:
         table.add_row(*row)
     Console().print(table, markup=False)
+    for problem in problems:
+        typer.echo(f"facegpt: {problem}", err=True)
+    if problems:
+        raise typer.Exit(_FAILED)
+    typer.echo("nothing is wrong")
 
 
 def _report(outcomes: "list[Outcome]", wanted: str) -> None:

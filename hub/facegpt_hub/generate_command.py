@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .json_output import JsonOption, print_json, words_for_people
 from .seeds import choose_seed
 from .waiting import loading, waiting
 
@@ -52,6 +53,7 @@ def generate(
         str, typer.Option(help="Checkpoint: a name, a directory, or owner/name on the Hub.")
     ] = "facegpt-nano",
     device: Annotated[str, typer.Option(help="Where the model runs, such as cpu or cuda.")] = "cpu",
+    as_json: JsonOption = False,
 ) -> None:
     """3D faces from words.
 
@@ -75,16 +77,32 @@ def generate(
         )
         objection = _object(prompt, checkpoint)
     if objection:
+        if as_json:
+            print_json({"prompt": prompt, "seed": seed, "faces": [], "sheet": None, "declined": objection})
         typer.echo(f"facegpt: {objection}", err=True)
         raise typer.Exit(_DECLINED)
     with waiting("writing faces"):
         meshes = write_faces(checkpoint, place_imagined(drawn), output)
-    typer.echo(
-        f"{count} {'face' if count == 1 else 'faces'} of {prompt!r}, seed {seed} (--seed {seed} makes them again)"
-    )
+    if as_json:
+        print_json(_describe(prompt, seed, meshes, output / _SHEET))
+    with words_for_people(as_json):
+        _report(prompt, seed, meshes, output / _SHEET)
+
+
+def _describe(prompt: str, seed: int, meshes: list[Path], sheet: Path) -> dict[str, Any]:
+    """For programs."""
+    ends = {"mesh": ".glb", "numbers": ".json", "picture": ".png"}
+    faces = [{kind: str(mesh.with_suffix(end)) for kind, end in ends.items()} for mesh in meshes]
+    return {"prompt": prompt, "seed": seed, "faces": faces, "sheet": str(sheet), "declined": None}
+
+
+def _report(prompt: str, seed: int, meshes: list[Path], sheet: Path) -> None:
+    """For people."""
+    faces = "1 face" if len(meshes) == 1 else f"{len(meshes)} faces"
+    typer.echo(f"{faces} of {prompt!r}, seed {seed} (--seed {seed} makes them again)")
     for mesh in meshes:
         typer.echo(f"  mesh     {mesh}")
-    typer.echo(f"  sheet    {output / _SHEET}")
+    typer.echo(f"  sheet    {sheet}")
 
 
 def write_faces(checkpoint: "Checkpoint", faces: "Reconstruction", output: Path) -> list[Path]:
