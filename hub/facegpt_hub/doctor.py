@@ -42,9 +42,7 @@ def examine() -> list[tuple[str, str, str]]:
     if cuda:
         rows.append(("CUDA", torch.cuda.get_device_name(), ""))
     else:
-        rows.append(
-            ("CUDA", "none", "PyTorch sees no CUDA device: everything runs on the CPU")
-        )
+        rows.append(("CUDA", "none", "PyTorch sees no CUDA device: everything runs on the CPU"))
     if availability("numba", "cpu").usable:
         place = os.environ.get("NUMBA_CACHE_DIR") or "__pycache__ beside the code, else the user's cache"
         rows.append(
