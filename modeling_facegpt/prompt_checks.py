@@ -60,10 +60,11 @@ def as_sentence(words: str) -> str:
     Args:
         words (`str`): at least one. What ends in anything but a Latin letter or a digit gets nothing at its end.
     """
+    words = words[0].upper() + words[1:]
     if words[-1].isascii() and words[-1].isalnum():
         begins = re.match(r"\w*", re.split(r"[.?!]\s+", words)[-1])
         words += "?" if begins and begins[0].lower() in _QUESTIONS else "."
-    return words[0].upper() + words[1:]
+    return words
 
 
 def check_length(input_ids: Tensor, text_config: Any, new_tokens: int = 0) -> None:

@@ -15,7 +15,7 @@
 
 import pytest
 from facegpt_trainer.grammar import wordings
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modeling_facegpt.prompt_checks import as_sentence, check_words
@@ -48,6 +48,7 @@ def test_questions_to_train_on_are_known_without_their_marks():
 
 
 @given(st.text(min_size=1).filter(str.strip))
+@example("ß")  # its capital is SS, two letters that a sentence may end with
 def test_writing_twice_changes_nothing(words: str):
     once = as_sentence(words.strip())
     assert as_sentence(once) == once
