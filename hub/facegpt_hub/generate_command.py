@@ -18,6 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .json_output import JsonOption, print_json, words_for_people
+from .seeds import choose_seed
+from .waiting import loading, quiet_transformers, waiting
+
 if TYPE_CHECKING:
     from modeling_facegpt.reconstruction import Reconstruction
 
@@ -33,7 +37,12 @@ def generate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the faces (made if missing).")] = Path(
         "faces"
     ),
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same faces.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="The same seed gives the same faces; default: another one each time.", show_default=False
+        ),
+    ] = None,
     guidance_scale: Annotated[
         float | None,
         typer.Option(
@@ -44,32 +53,54 @@ def generate(
         str, typer.Option(help="Checkpoint: a name, a directory, or owner/name on the Hub.")
     ] = "facegpt-nano",
     device: Annotated[str, typer.Option(help="Where the model runs, such as cpu or cuda.")] = "cpu",
+    as_json: JsonOption = False,
 ) -> None:
     """3D faces from words.
 
     Writes for each face a GLB, a JSON with all numbers, and a PNG, and one sheet that shows them all. What the model
     declines or does not understand is said in its own words, and the exit code is then 1.
     """
-    from transformers.utils import logging
+    with loading(model):
+        from modeling_facegpt.dialogue import place_imagined
 
-    from modeling_facegpt.dialogue import place_imagined
+        from .checkpoints import load_checkpoint
 
-    from .checkpoints import load_checkpoint
-
-    logging.disable_progress_bar()
-    checkpoint = load_checkpoint(model, device)
+        quiet_transformers()
+        checkpoint = load_checkpoint(model, device)
+    seed = choose_seed(seed)
     settings: dict[str, Any] = {} if guidance_scale is None else {"guidance_scale": guidance_scale}
-    drawn = checkpoint.model.imagine(
-        _checked(prompt, checkpoint), checkpoint.processor, count=count, seed=seed, **settings
-    )
-    if objection := _object(prompt, checkpoint):
+    with waiting("making faces"):
+        drawn = checkpoint.model.imagine(
+            _checked(prompt, checkpoint), checkpoint.processor, count=count, seed=seed, **settings
+        )
+        objection = _object(prompt, checkpoint)
+    if objection:
+        if as_json:
+            print_json({"prompt": prompt, "seed": seed, "faces": [], "sheet": None, "declined": objection})
         typer.echo(f"facegpt: {objection}", err=True)
         raise typer.Exit(_DECLINED)
-    meshes = write_faces(checkpoint, place_imagined(drawn), output)
-    typer.echo(f"{count} {'face' if count == 1 else 'faces'} of {prompt!r}")
+    with waiting("writing faces"):
+        meshes = write_faces(checkpoint, place_imagined(drawn), output)
+    if as_json:
+        print_json(_describe(prompt, seed, meshes, output / _SHEET))
+    with words_for_people(as_json):
+        _report(prompt, seed, meshes, output / _SHEET)
+
+
+def _describe(prompt: str, seed: int, meshes: list[Path], sheet: Path) -> dict[str, Any]:
+    """For programs."""
+    ends = {"mesh": ".glb", "numbers": ".json", "picture": ".png"}
+    faces = [{kind: str(mesh.with_suffix(end)) for kind, end in ends.items()} for mesh in meshes]
+    return {"prompt": prompt, "seed": seed, "faces": faces, "sheet": str(sheet), "declined": None}
+
+
+def _report(prompt: str, seed: int, meshes: list[Path], sheet: Path) -> None:
+    """For people."""
+    faces = "1 face" if len(meshes) == 1 else f"{len(meshes)} faces"
+    typer.echo(f"{faces} of {prompt!r}, seed {seed} (--seed {seed} makes them again)")
     for mesh in meshes:
         typer.echo(f"  mesh     {mesh}")
-    typer.echo(f"  sheet    {output / _SHEET}")
+    typer.echo(f"  sheet    {sheet}")
 
 
 def write_faces(checkpoint: "Checkpoint", faces: "Reconstruction", output: Path) -> list[Path]:
