@@ -210,6 +210,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
         token_type_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
         past_key_values: Any = None,
+        cache: Any = None,
         inputs_embeds: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
@@ -239,6 +240,10 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             known, and `face_targets` take their place.
         pixel_attention_mask (`torch.Tensor`, *optional*):
             For vision-language models that ask for it.
+        past_key_values (`Cache`, *optional*):
+            Keys and values of the tokens before, as transformers before 5.24 calls them.
+        cache (`Cache`, *optional*):
+            The same, as transformers from 5.24 on calls them.
         logits_to_keep (`int` or `torch.Tensor`, *optional*, defaults to 0):
             Positions whose logits are computed; with labels, those that predict them.
         """
@@ -251,6 +256,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             "token_type_ids": token_type_ids,
             "position_ids": position_ids,
             "past_key_values": past_key_values,
+            "cache": cache,
             "inputs_embeds": inputs_embeds,
         }
         shown = kwargs.pop("output_hidden_states", None)
@@ -266,12 +272,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
                 **{name: value for name, value in optional.items() if value is not None},
                 **kwargs,
             )
-        result = FaceGPTOutput(
-            logits=outputs.logits,
-            past_key_values=outputs.past_key_values,
-            hidden_states=choose_layers(outputs.hidden_states, shown),
-            attentions=outputs.attentions,
-        )
+        result = FaceGPTOutput.of(outputs, choose_layers(outputs.hidden_states, shown))
         if labels is not None and following is None:
             following = F.pad(labels[:, 1:], (0, 1), value=-100)
         terms = {} if following is None else {"text": text_loss(outputs.logits, following, logits_to_keep)}
