@@ -76,7 +76,7 @@ class ChatSession:
         **settings: Any,
     ):
         self.model = model
-        self.processor = processor or FaceGPTProcessor.from_pretrained(model.name_or_path)
+        self.processor = processor or model.load_processor()
         sampling = FaceSampling(torch.Generator().manual_seed(seed))
         self.settings = {"max_new_tokens": NEW_TOKENS, "face_sampling": sampling, **settings}
         if faces is not None and model.face_encoder is None:

@@ -93,7 +93,7 @@ def reconstruct(
         ValueError: if there are not as many focal lengths as images, or an image is not RGB.
     """
     if processor is None:
-        processor = FaceGPTProcessor.from_pretrained(model.name_or_path)
+        processor = model.load_processor()
     pictures = check_pictures(images, focals)
     first = locate(model, processor, pictures, batch_size)
     second = look_closer(model, processor, pictures, [look.parameters for look in first], batch_size)

@@ -40,6 +40,7 @@ from .morphable_model import MorphableModel
 from .output_facegpt import FaceGPTOutput, LossTerm, choose_layers, text_loss, weighted_sum
 from .pipeline_facegpt import CUSTOM_PIPELINES
 from .processing_facegpt import FaceGPTProcessor
+from .processor_source import LoadsProcessor
 from .running_faces import RunningFaces
 from .vision_features import vision_features
 
@@ -85,7 +86,7 @@ class FaceGPTPreTrainedModel(PreTrainedModel):
     answer is decoded into the parameters of a morphable model.
     """
 )
-class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedModel):
+class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, LoadsProcessor, FaceGPTPreTrainedModel):
     def __init__(
         self, config: FaceGPTConfig, vlm: PreTrainedModel | None = None, face_model: MorphableModel | None = None
     ):
@@ -98,8 +99,9 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
         super().__init__(config)
         config.vlm_config.tie_word_embeddings = config.tie_word_embeddings
         config.custom_pipelines = CUSTOM_PIPELINES
-        # Of any family, hence of no type.
-        self.vlm: Any = AutoModelForImageTextToText.from_config(config.vlm_config) if vlm is None else vlm
+        if vlm is None:
+            vlm = AutoModelForImageTextToText.from_config(config.vlm_config, trust_remote_code=False)
+        self.vlm: Any = vlm  # of any family, hence of no type
         read_maps_as_tokens(self.vlm)
         self.face_model = MorphableModel(config.face_model_config) if face_model is None else face_model
         hidden_size, width = config.get_text_config().hidden_size, config.dialogue_hidden_size
@@ -138,15 +140,17 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             ValueError: if the VLM is a FaceGPT already.
         """
         if not isinstance(vlm, PreTrainedModel):
-            vlm = AutoModelForImageTextToText.from_pretrained(vlm)
+            vlm = AutoModelForImageTextToText.from_pretrained(vlm, trust_remote_code=False)
         if isinstance(vlm, FaceGPTPreTrainedModel):
             raise ValueError(
                 "got a FaceGPT to wrap, wanted a bare vision-language model; load a FaceGPT itself instead"
             )
         if not isinstance(face_model, MorphableModel):
-            face_model = MorphableModel.from_pretrained(face_model, dtype=torch.float32)
+            face_model = MorphableModel.from_pretrained(face_model, dtype=torch.float32, trust_remote_code=False)
         if processor is None:
-            processor = FaceGPTProcessor.from_vlm_processor(AutoProcessor.from_pretrained(vlm.name_or_path))
+            processor = FaceGPTProcessor.from_vlm_processor(
+                AutoProcessor.from_pretrained(vlm.name_or_path, trust_remote_code=False)
+            )
         _give_rows(vlm, len(processor.tokenizer))
         config = FaceGPTConfig(
             vlm_config=vlm.config.to_dict(),

@@ -25,7 +25,6 @@ from PIL import Image
 
 from .dialogue import Dialogue, answer_dialogues, give_faces, no_faces
 from .generation_facegpt import check_pictures, reconstruct
-from .processing_facegpt import FaceGPTProcessor
 from .prompt_checks import check_words
 from .reconstruction import Reconstruction, select_reconstruction
 from .refinement import refine
@@ -61,7 +60,7 @@ def reconstruct_named(
             "reconstruct all faces"
         )
     if processor is None:
-        processor = FaceGPTProcessor.from_pretrained(model.name_or_path)
+        processor = model.load_processor()
     pictures = check_pictures(images, focals)
     given = [reference] * len(images) if isinstance(reference, str) else list(reference)
     if len(given) != len(images):

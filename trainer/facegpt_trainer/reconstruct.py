@@ -228,11 +228,11 @@ def _run(given: argparse.Namespace) -> int:
         _keep_settings(given.output, {name: getattr(given, name) for name in kept} | {"shards": stream.shards})
     if state.is_main_process and state.num_processes > stream.shards:
         print(f"{stream.shards} shards keep only as many of {state.num_processes} processes busy", file=sys.stderr)
-    model = FaceGPTForConditionalGeneration.from_pretrained(given.model).eval()
+    model = FaceGPTForConditionalGeneration.from_pretrained(given.model, trust_remote_code=False).eval()
     model.to(state.device)  # pyright: ignore[reportArgumentType]
     done = reconstruct_stream(
         model,
-        FaceGPTProcessor.from_pretrained(given.model),
+        FaceGPTProcessor.from_pretrained(given.model, trust_remote_code=False),
         stream,
         given.output,
         chunk=given.chunk,

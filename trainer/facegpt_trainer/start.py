@@ -85,9 +85,9 @@ def load_start(start: Start) -> tuple[FaceGPTForConditionalGeneration, FaceGPTPr
             if start.face_model != Start().face_model:
                 check_face_model(start.model, model.config, start.face_model)
             return model, processor
-        own = AutoProcessor.from_pretrained(start.vlm)
+        own = AutoProcessor.from_pretrained(start.vlm, trust_remote_code=False)
         processor = FaceGPTProcessor.from_vlm_processor(own, start.render_size)
-        vlm = AutoModelForImageTextToText.from_pretrained(start.vlm, dtype=dtype)
+        vlm = AutoModelForImageTextToText.from_pretrained(start.vlm, dtype=dtype, trust_remote_code=False)
         return FaceGPTForConditionalGeneration.from_vlm(
             vlm, start.face_model, processor=processor, **settings
         ), processor

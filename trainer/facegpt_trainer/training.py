@@ -102,7 +102,9 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
         target = self.model if model is None else model
         if isinstance(target, PeftModel):
             return super()._load_from_checkpoint(resume_from_checkpoint, target)
-        loaded = FaceGPTForConditionalGeneration.from_pretrained(resume_from_checkpoint, dtype=torch.float32)
+        loaded = FaceGPTForConditionalGeneration.from_pretrained(
+            resume_from_checkpoint, dtype=torch.float32, trust_remote_code=False
+        )
         target.load_state_dict(loaded.state_dict())
 
 
