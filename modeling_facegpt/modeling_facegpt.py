@@ -44,6 +44,7 @@ from .processor_source import LoadsProcessor
 from .running_faces import RunningFaces
 from .vision_features import vision_features
 
+_AS_DATA: Any = {"trust_remote_code": False}  # none of a checkpoint's code runs, and nobody is asked whether it may
 _NO_DIALOGUE = (
     "got {} for a checkpoint without the parts for dialogue about faces; build it with a dialogue_hidden_size, "
     "and train it on such dialogues"
@@ -100,7 +101,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, LoadsProcessor, Fa
         config.vlm_config.tie_word_embeddings = config.tie_word_embeddings
         config.custom_pipelines = CUSTOM_PIPELINES
         if vlm is None:
-            vlm = AutoModelForImageTextToText.from_config(config.vlm_config, trust_remote_code=False)
+            vlm = AutoModelForImageTextToText.from_config(config.vlm_config, **_AS_DATA)
         self.vlm: Any = vlm  # of any family, hence of no type
         read_maps_as_tokens(self.vlm)
         self.face_model = MorphableModel(config.face_model_config) if face_model is None else face_model
@@ -140,17 +141,16 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, LoadsProcessor, Fa
             ValueError: if the VLM is a FaceGPT already.
         """
         if not isinstance(vlm, PreTrainedModel):
-            vlm = AutoModelForImageTextToText.from_pretrained(vlm, trust_remote_code=False)
+            vlm = AutoModelForImageTextToText.from_pretrained(vlm, **_AS_DATA)
         if isinstance(vlm, FaceGPTPreTrainedModel):
             raise ValueError(
                 "got a FaceGPT to wrap, wanted a bare vision-language model; load a FaceGPT itself instead"
             )
         if not isinstance(face_model, MorphableModel):
-            face_model = MorphableModel.from_pretrained(face_model, dtype=torch.float32, trust_remote_code=False)
+            face_model = MorphableModel.from_pretrained(face_model, dtype=torch.float32, **_AS_DATA)
         if processor is None:
-            processor = FaceGPTProcessor.from_vlm_processor(
-                AutoProcessor.from_pretrained(vlm.name_or_path, trust_remote_code=False)
-            )
+            own = AutoProcessor.from_pretrained(vlm.name_or_path, **_AS_DATA)
+            processor = FaceGPTProcessor.from_vlm_processor(own)
         _give_rows(vlm, len(processor.tokenizer))
         config = FaceGPTConfig(
             vlm_config=vlm.config.to_dict(),
