@@ -17,10 +17,11 @@ import math
 
 import pytest
 import torch
+from kornia.color import rgb_to_linear_rgb
 from scipy.special import sph_harm_y
 from torch import Tensor
 
-from modeling_facegpt.shading import linear_to_srgb, shade, spherical_harmonics, srgb_to_linear
+from modeling_facegpt.shading import linear_to_srgb, shade, spherical_harmonics
 
 
 def unit_vectors(count: int) -> Tensor:
@@ -59,18 +60,17 @@ def test_light_from_a_direction_brightens_that_side(coefficient: int, axis: int)
 
 
 def test_srgb_has_its_standard_values() -> None:
-    linear = torch.tensor([0.0, 0.0031308, 0.214041, 1.0], dtype=torch.float64)
-    expected = torch.tensor([0.0, 0.04045, 0.5, 1.0], dtype=torch.float64)
+    linear = torch.tensor([0.0, 0.0031308, 0.214041, 1.0], dtype=torch.float64)[:, None].expand(-1, 3)
+    expected = torch.tensor([0.0, 0.04045, 0.5, 1.0], dtype=torch.float64)[:, None].expand(-1, 3)
     torch.testing.assert_close(linear_to_srgb(linear), expected, atol=1e-5, rtol=0)
 
 
-def test_srgb_and_linear_undo_each_other() -> None:
-    color = torch.linspace(0, 1, 101, dtype=torch.float64)
-    torch.testing.assert_close(srgb_to_linear(linear_to_srgb(color)), color, atol=1e-6, rtol=0)
+def test_decoding_undoes_it() -> None:
+    color = torch.rand(2, 3, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(rgb_to_linear_rgb(linear_to_srgb(color)), color, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("convert", [linear_to_srgb, srgb_to_linear])
-def test_conversion_has_a_finite_gradient_everywhere(convert) -> None:
+def test_encoding_has_a_finite_gradient_everywhere() -> None:
     color = torch.cat((torch.zeros(1), torch.linspace(-0.5, 1.5, 101))).requires_grad_()
-    (gradient,) = torch.autograd.grad(convert(color).sum(), color)
+    (gradient,) = torch.autograd.grad(linear_to_srgb(color).sum(), color)
     assert gradient.isfinite().all()
