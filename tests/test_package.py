@@ -100,11 +100,11 @@ def imported(*folders: str) -> set[str]:
                 modules.add(node.module.split(".")[0])
     modules -= {*sys.stdlib_module_names, *PACKAGES, *NOT_OURS_TO_INSTALL}
     known = packages_distributions()
-    return {canonicalize_name(known.get(module, [module])[0]) for module in modules}
+    return {str(canonicalize_name(known.get(module, [module])[0])) for module in modules}
 
 
 def declared(requirements: list[str]) -> set[str]:
-    return {canonicalize_name(Requirement(text).name) for text in requirements} - {"facegpt"}
+    return {str(canonicalize_name(Requirement(text).name)) for text in requirements} - {"facegpt"}
 
 
 def test_what_is_declared_is_what_is_imported():

@@ -27,7 +27,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from facegpt_hub.checkpoints import Checkpoint, CheckpointError
+    from facegpt_hub.checkpoints import Checkpoint, CheckpointError, find_checkpoint
 
     from modeling_facegpt import (
         Answer,
@@ -75,6 +75,7 @@ __all__ = [
     "RenderOutput",
     "Texture",
     "UVMap",
+    "find_checkpoint",
     "load",
     "read_photograph",
     "refine",

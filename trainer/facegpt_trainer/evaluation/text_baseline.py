@@ -56,6 +56,7 @@ from modeling_facegpt.morphable_model import MorphableModel
 
 from ..grammar.attributes import default_picture_camera
 from ..grammar.text_dialogues import TextGrammar
+from ..packaged_checkpoints import locate_checkpoint
 from ..training_config import LOSS_WEIGHTS
 from .requests import MakeFaces
 
@@ -168,8 +169,8 @@ def build_baseline(config: FaceGPTConfig) -> TextBaseline:
 
 def train_baseline(config: TextBaselineTrainingConfig) -> Path:
     """Train by a recipe; the output directory holds weights and tokenizer."""
-    facegpt = FaceGPTConfig.from_pretrained(config.model, trust_remote_code=False)
-    tokenizer = AutoTokenizer.from_pretrained(config.model, trust_remote_code=False)
+    facegpt = FaceGPTConfig.from_pretrained(locate_checkpoint(config.model), trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(locate_checkpoint(config.model), trust_remote_code=False)
     torch.manual_seed(config.seed)
     grammar = TextGrammar(FaceMeasurer(_face_model(config.model)), config.data_seed or 0)
     trainer = Trainer(
