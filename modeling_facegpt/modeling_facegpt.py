@@ -42,6 +42,7 @@ from .pipeline_facegpt import CUSTOM_PIPELINES
 from .processing_facegpt import FaceGPTProcessor
 from .processor_source import LoadsProcessor
 from .running_faces import RunningFaces
+from .stock_trainers import TrainedByOthers
 from .vision_features import vision_features
 
 _AS_DATA: Any = {"trust_remote_code": False}  # none of a checkpoint's code runs, and nobody is asked whether it may
@@ -87,7 +88,7 @@ class FaceGPTPreTrainedModel(PreTrainedModel):
     answer is decoded into the parameters of a morphable model.
     """
 )
-class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, LoadsProcessor, FaceGPTPreTrainedModel):
+class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, LoadsProcessor, TrainedByOthers, FaceGPTPreTrainedModel):
     def __init__(
         self, config: FaceGPTConfig, vlm: PreTrainedModel | None = None, face_model: MorphableModel | None = None
     ):
@@ -167,10 +168,6 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, LoadsProcessor, Fa
             if name not in ("vlm", "face_model"):
                 part.to(vlm.device)
         return model.train(vlm.training)
-
-    @property
-    def base_model(self) -> PreTrainedModel:
-        return self.vlm.base_model
 
     def get_input_embeddings(self):
         return self.vlm.get_input_embeddings()
