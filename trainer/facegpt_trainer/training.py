@@ -101,7 +101,8 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
         super().create_model_card(*args, **kwargs)
         card = Path(str(self.args.output_dir)) / "README.md"
         if self.is_world_process_zero() and card.is_file():
-            start = self.args.vlm or self.args.model
+            config = cast(FaceGPTTrainingConfig, self.args)
+            start = config.vlm or config.model
             told = "an untrained model" if start == "nano" else f"`{start}`"
             card.write_text(card.read_text().replace(UNNAMED, told))
 
