@@ -15,6 +15,7 @@
 
 import copy
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -83,7 +84,7 @@ def test_a_trainer_that_passes_the_faces_by_is_named(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    logging.get_logger().warning_once.cache_clear()
+    cast(Any, logging.get_logger()).warning_once.cache_clear()
     monkeypatch.setattr(logging.get_logger("transformers"), "propagate", True)
     settings = {name: value for name, value in SETTINGS.items() if name != "remove_unused_columns"}
     config = SFTConfig(str(tmp_path), max_steps=1, bf16=False, max_length=None, **settings)
