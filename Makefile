@@ -5,9 +5,11 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 DATA ?= ../shared/data
 RECIPES := trainer/facegpt_trainer/recipes
 FLOOR := .venv-floor
+NEWEST := .venv-newest
+TORCH := torch==2.13.0
 FLOOR_VERSIONS := transformers==5.17.0
 
-.PHONY: help demo test test-slow test-gpu test-floor test-common test-triton bench check train evaluate
+.PHONY: help demo test test-slow test-gpu test-floor test-newest test-common test-triton bench check train evaluate
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -41,6 +43,16 @@ test-floor: ## all fast tests with the oldest supported transformers, in a virtu
 	$(FLOOR)/bin/pip install --quiet --disable-pip-version-check --constraint $(FLOOR)/constraints.txt \
 		--editable ".[test]" $(FLOOR_VERSIONS)
 	$(FLOOR)/bin/python -m pytest
+
+test-newest: ## all fast tests with the newest of every dependency but torch, then what transformers' newest of all does
+	test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(NEWEST)/bin/pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
+		--editable ".[test]" $(TORCH)
+	$(NEWEST)/bin/python -m pytest
+	$(NEWEST)/bin/pip install --quiet --disable-pip-version-check --upgrade transformers $(TORCH)
+	$(NEWEST)/bin/pip list --disable-pip-version-check 2>/dev/null | grep -E "^(transformers|huggingface|tokenizers)"
+	-$(NEWEST)/bin/python -m pytest -q
 
 test-common: .venv/test-installed ## transformers' own tests of models and processors, from its source release
 	$(INSTALL) parameterized

@@ -46,7 +46,9 @@ def contact_sheet(face_model: MorphableModel, parameters: FaceParameters, yaws: 
     return sheet
 
 
-face_model = MorphableModel.from_pretrained(find_checkpoint(sys.argv[1] if len(sys.argv) > 1 else "anny-head"))
+face_model = MorphableModel.from_pretrained(
+    find_checkpoint(sys.argv[1] if len(sys.argv) > 1 else "anny-head"), trust_remote_code=False
+)
 generator = torch.Generator().manual_seed(0)
 people = zero_parameters(face_model, PEOPLE)
 people = people._replace(

@@ -81,8 +81,12 @@ def seed_config(recipe: Path, output: Path, seed: int, points: int) -> FaceGPTTr
 def measure(checkpoint: Path, data: Path, known: Path) -> Figures:
     """Errors on photographs that training never saw; if they are `known` already, they are read there."""
     if not known.exists():
-        model = FaceGPTForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).eval()
-        figures = evaluate_photographs(model, FaceGPTProcessor.from_pretrained(checkpoint), data)
+        model = FaceGPTForConditionalGeneration.from_pretrained(
+            checkpoint, dtype=torch.float32, trust_remote_code=False
+        ).eval()
+        figures = evaluate_photographs(
+            model, FaceGPTProcessor.from_pretrained(checkpoint, trust_remote_code=False), data
+        )
         known.write_text(json.dumps(figures, indent=1))
     return json.loads(known.read_text())
 

@@ -142,6 +142,7 @@ def generate_answers(
     else:  # transformers does not want both a configuration and single settings
         generation_config = copy.deepcopy(generation_config)
         generation_config.update(**needed)
+        kwargs = {name: value for name, value in kwargs.items() if name not in needed}  # they would win
     with model.following(faces):
         output = _generate_words(model, inputs, generation_config, kwargs)
     if not settings["return_dict_in_generate"]:

@@ -19,10 +19,11 @@ Pixel (row r, column c) has its centre at (c + 0.5, r + 0.5), so a picture of wi
 from typing import NamedTuple
 
 import torch
-from kornia.geometry.camera import project_points
 from torch import Tensor
 
 from .rotations import rotation_6d_to_matrix
+
+_NEAREST = 1e-8  # metres; what is nearer to the camera's plane keeps a finite position there, with a finite gradient
 
 
 class Camera(NamedTuple):
@@ -53,17 +54,11 @@ def place_in_camera(vertices: Tensor, rotation: Tensor, translation: Tensor) -> 
     return vertices @ matrix.mT + translation[..., None, :]
 
 
-def camera_matrix(camera: Camera) -> Tensor:
-    """The intrinsics K `(N, 3, 3)`, which take camera-space points to homogeneous pixels."""
-    zero, one = torch.zeros_like(camera.focal), torch.ones_like(camera.focal)
-    x, y = camera.principal_point.unbind(-1)
-    rows = (camera.focal, zero, x, zero, camera.focal, y, zero, zero, one)
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
-
-
 def project(points: Tensor, camera: Camera) -> Tensor:
     """Pixel positions `(N, V, 2)` of camera-space points `(N, V, 3)`. Points with z <= 0 have none: keep them out."""
-    return project_points(points, camera_matrix(camera)[:, None])
+    depth = points[..., 2:]
+    depth = torch.where(depth.abs() > _NEAREST, depth, 1.0)
+    return points[..., :2] / depth * camera.focal[:, None, None] + camera.principal_point[:, None]
 
 
 def crop_camera(camera: Camera, affine: Tensor) -> Camera:

@@ -74,7 +74,7 @@ class ChatSession:
         **settings: Any,
     ):
         self.model = model
-        self.processor = processor or FaceGPTProcessor.from_pretrained(model.name_or_path)
+        self.processor = processor or model.load_processor()
         generator = seeded_generator(seed)
         self.seed = generator.initial_seed()
         self.settings = {"max_new_tokens": NEW_TOKENS, "face_sampling": FaceSampling(generator), **settings}

@@ -110,7 +110,7 @@ def reconstruct(
         ValueError: if a number or a photo makes no sense, or there are not as many focal lengths as images.
     """
     if processor is None:
-        processor = FaceGPTProcessor.from_pretrained(model.name_or_path)
+        processor = model.load_processor()
     photos = check_photos(images, focals)
     check_batch_size(batch_size)
     faces = FaceDetector(model, processor, batch_size).detect(photos)

@@ -23,7 +23,6 @@ from .face_head import decode, default_cameras
 from .face_parameters import FaceParameters
 from .flow_head import FaceSampling, draw_noise, sample_codes, seeded_generator
 from .module_state import evaluating
-from .processing_facegpt import FaceGPTProcessor
 
 
 class ImaginedFaces(FaceParameters):
@@ -75,7 +74,7 @@ def _read_prompts(model: Any, processor: Any, prompts: Any) -> Mapping[str, Any]
     if not dialogues:
         raise ValueError("got no prompts; give a sentence, a dialogue, or a list of them")
     if processor is None:
-        processor = FaceGPTProcessor.from_pretrained(model.name_or_path)
+        processor = model.load_processor()
     return processor(messages=dialogues).to(model.device)
 
 

@@ -23,6 +23,8 @@ condition, which a regression learns from far fewer faces than velocities need, 
 """
 
 import math
+from functools import cache
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -177,10 +179,34 @@ def draw_flow_examples(codes: Tensor, states: Tensor) -> tuple[FlowExample, Tens
     """
     codes, states = (tensor.repeat_interleave(DRAWS_PER_FACE, 0) for tensor in (codes, states))
     noise = torch.randn_like(codes)
-    levels = torch.rand_like(codes[:, 0])
+    levels = _draw_levels(codes)
     unconditional = torch.rand_like(levels) < UNCONDITIONAL_SHARE
     noisy = torch.lerp(codes, noise, levels[:, None])
     return FlowExample(noisy, levels, states, unconditional), noise - codes
+
+
+def _draw_levels(codes: Tensor) -> Tensor:
+    if not len(codes):  # of an answer that learns nothing: nor does it need diffusers
+        return codes.new_zeros(0)
+    schedule = training_levels().to(codes)
+    return schedule[torch.randint(len(schedule), codes.shape[:1], device=codes.device)]
+
+
+@cache
+def training_levels() -> Tensor:
+    """The noise levels that training draws from, `(LEVEL_STEPS,)`: those of diffusers' schedule for flow matching.
+
+    Raises:
+        ImportError: where diffusers is not installed; drawing faces does without.
+    """
+    try:  # seconds to load, and not needed to draw faces
+        from diffusers import FlowMatchEulerDiscreteScheduler
+    except ImportError as error:
+        raise ImportError(
+            "learning to make faces from words needs the package diffusers; run `pip install diffusers`"
+        ) from error
+    schedule: Any = FlowMatchEulerDiscreteScheduler(num_train_timesteps=LEVEL_STEPS)
+    return schedule.sigmas
 
 
 def draw_noise(faces: int, code_size: int, generator: torch.Generator) -> Tensor:
@@ -202,6 +228,16 @@ def guided_velocity(
     return without + guidance_scale * (velocity - without)
 
 
+def noise_levels(steps: int) -> Tensor:
+    """From 1, noise, to 0, a code, in equal steps: `(steps + 1,)`."""
+    return torch.tensor([1 - step / steps for step in range(steps + 1)])
+
+
+def euler_step(codes: Tensor, velocity: Tensor, level: Tensor, following: Tensor) -> Tensor:
+    """Codes `(N, P)` at the noise level `following`, from those at `level` and their velocity `(N, P)`."""
+    return codes + (following - level) * velocity
+
+
 @torch.no_grad()
 def sample_codes(flow_head: FlowHead, states: Tensor, noise: Tensor, *, steps: int, guidance_scale: float) -> Tensor:
     """Codes `(N, P)` that noise flows to, by Euler's method. Guidance leads some faces to where there are no people;
@@ -214,17 +250,11 @@ def sample_codes(flow_head: FlowHead, states: Tensor, noise: Tensor, *, steps: i
         steps (`int`): of the integration.
         guidance_scale (`float`): how far to go from the velocity without condition to the one with it: 1 is there.
     """
-    try:  # seconds to load, and not needed before a face is first sampled
-        from diffusers import FlowMatchEulerDiscreteScheduler
-    except ImportError as error:
-        raise ImportError("faces from words need the package diffusers; run `pip install diffusers`") from error
-    scheduler: Any = FlowMatchEulerDiscreteScheduler(num_train_timesteps=LEVEL_STEPS)
-    scheduler.set_timesteps(sigmas=[1 - step / steps for step in range(steps)], device=states.device)
     codes = noise.to(states)
-    for time in scheduler.timesteps:
-        levels = (time / LEVEL_STEPS).expand(len(states))
-        velocity = guided_velocity(flow_head, codes, levels, states, guidance_scale)
-        codes = scheduler.step(velocity, time, codes, return_dict=False)[0]
+    levels = noise_levels(steps).to(states)
+    for level, following in pairwise(levels):
+        velocity = guided_velocity(flow_head, codes, level.expand(len(states)), states, guidance_scale)
+        codes = euler_step(codes, velocity, level, following)
     faces = vector_to_parameters(codes, flow_head.face_model_config)
     return parameters_to_vector(faces._replace(identity=pull_to_people(faces.identity)))
 

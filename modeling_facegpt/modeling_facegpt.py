@@ -41,9 +41,12 @@ from .morphable_model import MorphableModel
 from .output_facegpt import FaceGPTOutput, LossTerm, choose_layers, text_loss, weighted_sum
 from .pipeline_facegpt import CUSTOM_PIPELINES
 from .processing_facegpt import FaceGPTProcessor
+from .processor_source import LoadsProcessor
 from .running_faces import RunningFaces
+from .stock_trainers import TrainedByOthers
 from .vision_features import vision_features
 
+_AS_DATA: Any = {"trust_remote_code": False}  # none of a checkpoint's code runs, and nobody is asked whether it may
 _NO_DIALOGUE = (
     "got {} for a checkpoint without the parts for dialogue about faces; build it with a dialogue_hidden_size, "
     "and train it on such dialogues"
@@ -86,7 +89,7 @@ class FaceGPTPreTrainedModel(PicklableModule, PreTrainedModel):
     answer is decoded into the parameters of a morphable model.
     """
 )
-class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedModel):
+class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, LoadsProcessor, TrainedByOthers, FaceGPTPreTrainedModel):
     def __init__(
         self, config: FaceGPTConfig, vlm: PreTrainedModel | None = None, face_model: MorphableModel | None = None
     ):
@@ -101,8 +104,9 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
         config.custom_pipelines = CUSTOM_PIPELINES
         ask_no_attention(config)
         config.face_model_config._attn_implementation = None
-        # Of any family, hence of no type.
-        self.vlm: Any = AutoModelForImageTextToText.from_config(config.vlm_config) if vlm is None else vlm
+        if vlm is None:
+            vlm = AutoModelForImageTextToText.from_config(config.vlm_config, **_AS_DATA)
+        self.vlm: Any = vlm  # of any family, hence of no type
         read_maps_as_tokens(self.vlm)
         self.face_model = MorphableModel(config.face_model_config) if face_model is None else face_model
         hidden_size, width = config.get_text_config().hidden_size, config.dialogue_hidden_size
@@ -141,15 +145,16 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             ValueError: if the VLM is a FaceGPT already.
         """
         if not isinstance(vlm, PreTrainedModel):
-            vlm = AutoModelForImageTextToText.from_pretrained(vlm)
+            vlm = AutoModelForImageTextToText.from_pretrained(vlm, **_AS_DATA)
         if isinstance(vlm, FaceGPTPreTrainedModel):
             raise ValueError(
                 "got a FaceGPT to wrap, wanted a bare vision-language model; load a FaceGPT itself instead"
             )
         if not isinstance(face_model, MorphableModel):
-            face_model = MorphableModel.from_pretrained(face_model, dtype=torch.float32)
+            face_model = MorphableModel.from_pretrained(face_model, dtype=torch.float32, **_AS_DATA)
         if processor is None:
-            processor = FaceGPTProcessor.from_vlm_processor(AutoProcessor.from_pretrained(vlm.name_or_path))
+            own = AutoProcessor.from_pretrained(vlm.name_or_path, **_AS_DATA)
+            processor = FaceGPTProcessor.from_vlm_processor(own)
         _give_rows(vlm, len(processor.tokenizer))
         config = FaceGPTConfig(
             vlm_config=vlm.config.to_dict(),
@@ -166,10 +171,6 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             if name not in ("vlm", "face_model"):
                 part.to(vlm.device)
         return model.train(vlm.training)
-
-    @property
-    def base_model(self) -> PreTrainedModel:
-        return self.vlm.base_model
 
     def get_input_embeddings(self):
         return self.vlm.get_input_embeddings()
@@ -217,6 +218,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
         token_type_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
         past_key_values: Any = None,
+        cache: Any = None,
         inputs_embeds: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
@@ -246,6 +248,10 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             known, and `face_targets` take their place.
         pixel_attention_mask (`torch.Tensor`, *optional*):
             For vision-language models that ask for it.
+        past_key_values (`Cache`, *optional*):
+            Keys and values of the tokens before, as transformers before 5.24 calls them.
+        cache (`Cache`, *optional*):
+            The same, as transformers from 5.24 on calls them.
         logits_to_keep (`int` or `torch.Tensor`, *optional*, defaults to 0):
             Positions whose logits are computed; with labels, those that predict them.
         """
@@ -258,6 +264,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             "token_type_ids": token_type_ids,
             "position_ids": position_ids,
             "past_key_values": past_key_values,
+            "cache": cache,
             "inputs_embeds": inputs_embeds,
         }
         shown = kwargs.pop("output_hidden_states", None)
@@ -273,12 +280,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
                 **{name: value for name, value in optional.items() if value is not None},
                 **kwargs,
             )
-        result = FaceGPTOutput(
-            logits=outputs.logits,
-            past_key_values=outputs.past_key_values,
-            hidden_states=choose_layers(outputs.hidden_states, shown),
-            attentions=outputs.attentions,
-        )
+        result = FaceGPTOutput.of(outputs, choose_layers(outputs.hidden_states, shown))
         if labels is not None and following is None:
             following = F.pad(labels[:, 1:], (0, 1), value=-100)
         text = None if following is None else text_loss(outputs.logits, following, logits_to_keep)

@@ -13,19 +13,19 @@
 # limitations under the License.
 """What the model answers with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers.modeling_outputs import ModelOutput
+from transformers.modeling_outputs import CausalLMOutputWithPast, ModelOutput
 from transformers.utils.auto_docstring import auto_docstring
 
 
 @auto_docstring(custom_intro="What FaceGPT says: words, and one vector of parameters per `<FACE>`.")
 @dataclass
-class FaceGPTOutput(ModelOutput):
+class FaceGPTOutput(CausalLMOutputWithPast):
     r"""
     loss (`torch.Tensor` of shape `(1,)`, *optional*):
         Weighted sum of `loss_terms`, when targets are given.
@@ -45,17 +45,20 @@ class FaceGPTOutput(ModelOutput):
         Which earlier face of its row each refers to as the model sees it, where `face_references` were given.
     """
 
-    loss: Tensor | None = None
+    # Inherited: loss, logits, hidden states, attentions and the cache, whose name changed in transformers 5.24.
     loss_terms: dict[str, Tensor] | None = None
-    logits: Tensor | None = None
     face_code: Tensor | None = None
     face_log_variance: Tensor | None = None
     face_parameters: Tensor | None = None
     face_references: Tensor | None = None
-    past_key_values: Any = None
-    hidden_states: tuple[Tensor | None, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
     loss_counts: dict[str, Tensor] | None = None
+
+    @classmethod
+    def of(cls, words: ModelOutput, hidden_states: tuple[Tensor | None, ...] | None) -> "FaceGPTOutput":
+        """What the vision-language model says in `words`, with these `hidden_states`; faces and losses are to come."""
+        known = {field.name for field in fields(CausalLMOutputWithPast)}
+        said = {name: value for name, value in words.items() if name in known}
+        return cls(**{**said, "hidden_states": hidden_states})
 
 
 @dataclass(frozen=True)

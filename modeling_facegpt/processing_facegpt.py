@@ -79,11 +79,13 @@ class FaceGPTProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> "FaceGPTProcessor":
-        """Load a processor that `save_pretrained` wrote, or the files of one from the Hub.
+        """Load a processor that `save_pretrained` wrote, or the files of one from the Hub. Code that lies beside them
+        runs only with `trust_remote_code=True`; nobody is asked.
 
         Raises:
             ValueError: if `processor_config.json` is not that of a `FaceGPTProcessor`.
         """
+        kwargs.setdefault("trust_remote_code", False)
         settings, _ = cls.get_processor_dict(pretrained_model_name_or_path, **kwargs)
         name = settings.get("vlm_processor_class")
         processor_class = None if name is None else processor_class_from_name(name)

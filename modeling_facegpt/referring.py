@@ -24,7 +24,6 @@ import torch
 
 from .dialogue import Dialogue, answer_dialogues, give_faces, no_faces
 from .face_detection import check_photos, reconstruct
-from .processing_facegpt import FaceGPTProcessor
 from .prompt_checks import check_words
 from .reconstruction import Reconstruction, select_reconstruction
 from .refinement import refine
@@ -60,7 +59,7 @@ def reconstruct_named(
             "reconstruct all faces"
         )
     if processor is None:
-        processor = FaceGPTProcessor.from_pretrained(model.name_or_path)
+        processor = model.load_processor()
     pictures = check_photos(images, focals)
     given = [reference] * len(pictures) if isinstance(reference, str) else list(reference)
     if len(given) != len(pictures):

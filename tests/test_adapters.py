@@ -115,6 +115,8 @@ def test_adapters_alone_are_saved_and_come_back_merged_or_not(
     output = run(recipe, tmp_path / "run")
     model = trained[-1]
     assert not (output / "model.safetensors").exists()
+    for card in (path.read_text() for path in tmp_path.rglob("README.md")):
+        assert "[None]" not in card
     saved = load_file(output / "adapter_model.safetensors")
     vlm_size = (tmp_path / "vlm" / "model.safetensors").stat().st_size
     adapters = [name for name in saved if "lora_" in name or "trainable_tokens" in name]

@@ -13,11 +13,12 @@
 # limitations under the License.
 """The pinhole camera: conventions, and crops that undo themselves."""
 
+import pytest
 import torch
+from kornia.geometry.camera import project_points
 
 from modeling_facegpt.camera import (
     Camera,
-    camera_matrix,
     crop_camera,
     default_focal,
     place_in_camera,
@@ -42,10 +43,28 @@ def test_right_and_down_are_positive() -> None:
     torch.testing.assert_close(pixel, torch.tensor([[[42.0, 44.0]]]))
 
 
-def test_camera_matrix_projects_as_project_does() -> None:
-    points = torch.rand(2, 5, 3, generator=torch.Generator().manual_seed(0)) + 1
-    homogeneous = points @ camera_matrix(CAMERA).mT
-    torch.testing.assert_close(homogeneous[..., :2] / homogeneous[..., 2:], project(points, CAMERA))
+def camera_matrix(camera: Camera) -> torch.Tensor:
+    """The intrinsics K `(N, 1, 3, 3)`, as kornia wants them."""
+    matrix = torch.eye(3).repeat(len(camera.focal), 1, 1)
+    matrix[:, :2, :2] *= camera.focal[:, None, None]
+    matrix[:, :2, 2] = camera.principal_point
+    return matrix[:, None]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_it_projects_as_kornia_does(dtype: torch.dtype) -> None:
+    """Values and gradients, also of points behind the camera and in its plane."""
+    camera = Camera(*(part.to(dtype) for part in CAMERA))
+    points = torch.randn(2, 50, 3, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    points[:, 0, 2] = 0.0
+    slopes = []
+    for draw in (project, lambda points, camera: project_points(points, camera_matrix(camera))):
+        given = points.clone().requires_grad_()
+        seen = draw(given, camera)
+        (slope,) = torch.autograd.grad(seen.sum(), given)
+        slopes.append((seen, slope))
+    for ours, theirs in zip(*slopes, strict=True):
+        torch.testing.assert_close(ours, theirs.to(dtype), rtol=1e-4, atol=1e-4)
 
 
 def test_an_upright_face_looks_at_the_camera() -> None:

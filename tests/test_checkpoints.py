@@ -13,8 +13,10 @@
 # limitations under the License.
 """Loading checkpoints: whole and float32, or refused in one sentence."""
 
+import ast
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -166,3 +168,77 @@ def test_a_hub_name_without_network(monkeypatch, tmp_path):
 def test_an_unknown_device(saved):
     with pytest.raises(CheckpointError, match="device"):
         load_checkpoint(str(saved), "abacus")
+
+
+STRANGE_CODE = """
+from pathlib import Path
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
+Path(__file__).with_name("ran").touch()
+Path({mark!r}).touch()
+
+
+class Strange(PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin):
+    pass
+"""
+STRANGE_CLASSES = ("AutoConfig", "AutoModel", "AutoModelForImageTextToText", "AutoTokenizer", "AutoProcessor")
+REPOSITORY = Path(__file__).parents[1]
+
+
+def point_to_code(path: Path, part: str | None = None, **changes) -> None:
+    """Let a file of settings, or a part of it, name code that lies beside it for everything."""
+    settings = json.loads(path.read_text()) if path.is_file() else {}
+    changed = settings if part is None else settings[part]
+    changed |= {"auto_map": dict.fromkeys(STRANGE_CLASSES, "strange.Strange"), **changes}
+    path.write_text(json.dumps(settings))
+
+
+@pytest.mark.parametrize(
+    ("file", "part", "changes", "words"),
+    [
+        ("config.json", None, {}, None),
+        ("config.json", None, {"model_type": "strange"}, "is a 'strange' model"),
+        ("config.json", "vlm_config", {}, None),
+        ("tokenizer_config.json", None, {}, None),
+        ("tokenizer_config.json", None, {"tokenizer_class": "Strange"}, "processor of checkpoint"),
+        ("processor_config.json", None, {}, None),
+        ("processor_config.json", None, {"vlm_processor_class": "Strange"}, "vlm_processor_class"),
+        ("preprocessor_config.json", None, {}, None),
+    ],
+)
+def test_code_in_a_checkpoint_never_runs(checkpoint, tmp_path, monkeypatch, file, part, changes, words):
+    """Nor is anybody asked whether it may: a checkpoint is data."""
+    mark, asked = tmp_path / "ran", []
+    (checkpoint / "strange.py").write_text(STRANGE_CODE.format(mark=str(mark)))
+    point_to_code(checkpoint / file, part, **changes)
+    monkeypatch.setattr("builtins.input", lambda *question: asked.append(question) or "y")
+    if words is None:
+        load_checkpoint(str(checkpoint))
+    else:
+        with pytest.raises(CheckpointError, match=words) as caught:
+            load_checkpoint(str(checkpoint))
+        assert "trust_remote_code" not in str(caught.value)
+    assert not mark.exists() and not asked
+
+
+def loading_calls() -> list:
+    """Every call of `from_pretrained` in what is installed; adapters of PEFT carry no code."""
+    folders = ("modeling_facegpt", "trainer", "hub/facegpt_hub", "examples")
+    calls = []
+    for file in (path for folder in folders for path in (REPOSITORY / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                owner = ast.unparse(node.func.value)
+                if node.func.attr == "from_pretrained" and owner not in ("super()", "processor_class", "PeftModel"):
+                    calls.append(pytest.param(node, id=f"{file.stem}:{node.lineno}"))
+    return calls
+
+
+@pytest.mark.parametrize("call", loading_calls())
+def test_everything_is_loaded_without_its_code(call: ast.Call):
+    """But for a model's own processor, which may run what the model may."""
+    settings = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    assert (
+        settings.get("trust_remote_code") == "False"
+        or settings.get(None)
+        in ("_AS_DATA", "self.processor_source.settings")  # of modeling_facegpt, processor_source
+    ), ast.unparse(call)

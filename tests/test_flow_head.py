@@ -13,10 +13,12 @@
 # limitations under the License.
 """Faces from words: the flow head learns a distribution, and samples of it are reproducible and follow the words."""
 
-from typing import cast
+import sys
+from typing import Any, cast
 
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from modeling_facegpt import FaceGPTConfig, FaceGPTForConditionalGeneration, FaceGPTProcessor, MorphableModelConfig
@@ -26,10 +28,14 @@ from modeling_facegpt.flow_head import (
     FlowHead,
     draw_flow_examples,
     draw_noise,
+    euler_step,
     likely_squared_radius,
+    noise_levels,
     pull_to_people,
     sample_codes,
+    training_levels,
 )
+from modeling_facegpt.shading import linear_to_srgb
 
 STATE_SIZE = 8
 
@@ -168,7 +174,43 @@ def test_examples_lie_on_straight_paths():
     example, velocity = draw_flow_examples(codes, states)
     start = example.noisy - example.levels[:, None] * velocity
     torch.testing.assert_close(start.view(5, -1, 7), codes[:, None].expand(5, start.shape[0] // 5, 7))
-    assert torch.equal(example.states[::4], states) and len(example.levels.unique()) == 20
+    assert torch.equal(example.states[::4], states) and len(example.levels.unique()) > 15
+
+
+@pytest.mark.parametrize("steps", [1, 7, 25, 1000])
+def test_steps_are_those_of_diffusers(steps: int):
+    """Its scheduler on the same levels goes the same way, bit for bit."""
+    scheduler: Any = FlowMatchEulerDiscreteScheduler()
+    scheduler.set_timesteps(sigmas=[1 - step / steps for step in range(steps)])
+    levels = noise_levels(steps)
+    assert torch.equal(levels, scheduler.sigmas)
+    ours = theirs = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
+    for number, time in enumerate(scheduler.timesteps):
+        velocity = torch.sin(7 * ours) + number / steps
+        ours = euler_step(ours, velocity, levels[number], levels[number + 1])
+        theirs = scheduler.step(velocity, time, theirs, return_dict=False)[0]
+    assert torch.equal(ours, theirs)
+
+
+def test_training_draws_the_levels_of_diffusers_and_its_noisy_codes():
+    scheduler: Any = FlowMatchEulerDiscreteScheduler()
+    codes, states = torch.randn(200, 7), torch.randn(200, 3)
+    example, velocity = draw_flow_examples(codes, states)
+    assert torch.isin(example.levels, scheduler.sigmas).all() and len(example.levels.unique()) > 400
+    repeated = codes.repeat_interleave(4, 0)
+    times = scheduler.timesteps[(example.levels[:, None] == scheduler.sigmas).float().argmax(1)]
+    torch.testing.assert_close(example.noisy, scheduler.scale_noise(repeated, times, velocity + repeated))
+
+
+@pytest.mark.parametrize(
+    ("missing", "work"),
+    [("diffusers", training_levels.__wrapped__), ("kornia", lambda: linear_to_srgb(torch.ones(3)))],
+)
+def test_a_missing_package_is_named_in_one_sentence(missing: str, work, monkeypatch: pytest.MonkeyPatch):
+    for name in [missing, *(name for name in sys.modules if name.startswith(f"{missing}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=f"the package {missing}; run `pip install {missing}`"):
+        work()
 
 
 @pytest.mark.parametrize("sampling", [{"steps": 0}, {"guidance_scale": -1.0}, {"guidance_scale": float("nan")}])

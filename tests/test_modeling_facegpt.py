@@ -317,3 +317,16 @@ def test_a_checkpoint_without_generation_settings_knows_its_end(
     loaded = FaceGPTForConditionalGeneration.from_pretrained(tmp_path)
     assert loaded.generation_config.eos_token_id == loaded.vlm.generation_config.eos_token_id == processor.end_token_id
     assert loaded.generation_config.pad_token_id == processor.tokenizer.pad_token_id
+
+
+def test_the_cache_goes_in_by_the_name_that_it_came_out_with(
+    facegpt: FaceGPTForConditionalGeneration, batch: BatchFeature
+):
+    """`past_key_values` became `cache` in transformers 5.24."""
+    ids = batch["input_ids"][:, -6:]
+    with torch.no_grad():
+        whole, begun = facegpt(input_ids=ids), facegpt(input_ids=ids[:, :4], use_cache=True)
+        [name] = {"cache", "past_key_values"} & set(begun.keys())
+        rest = facegpt(input_ids=ids[:, 4:], use_cache=True, **{name: begun[name]})
+    assert begun[name].get_seq_length() == 6
+    torch.testing.assert_close(rest.logits, whole.logits[:, 4:])

@@ -16,11 +16,16 @@
 import ast
 import subprocess
 import sys
+import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import facegpt
 import pytest
 from facegpt_hub.publish_code import travelling_files
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from transformers.dynamic_module_utils import get_imports
 
 REPOSITORY = Path(__file__).parents[1]
@@ -29,9 +34,15 @@ LIBRARY_FILES = [
     *MODEL_FILES,
     *(REPOSITORY / "trainer").rglob("*.py"),
     *(REPOSITORY / "hub/facegpt_hub").rglob("*.py"),
+    *(REPOSITORY / "hub/facegpt").rglob("*.py"),
 ]
-TRAVEL_WITH = {"torch", "transformers", "numpy", "PIL", "huggingface_hub", "kornia", "safetensors"}
-NOT_AT_IMPORT = ("trl", "datasets", "peft", "gradio", "typer", "diffusers", "trimesh", "anny")
+PACKAGES = ("modeling_facegpt", "facegpt_trainer", "facegpt_hub", "facegpt")
+TRAVEL_WITH = {"torch", "transformers", "numpy", "PIL", "huggingface_hub", "safetensors"}
+NOT_AT_IMPORT = ("trl", "datasets", "peft", "gradio", "typer", "diffusers", "trimesh", "anny", "kornia", "numba")
+# What torch brings where it can be used, and what people choose themselves to follow a training with.
+NOT_OURS_TO_INSTALL = {"triton", "wandb", "trackio"}
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 
 
 def test_importing_the_model_loads_no_optional_library():
@@ -72,6 +83,63 @@ def test_wheel_carries_packages_and_checkpoints(tmp_path: Path):
     for file in LIBRARY_FILES:
         parts = file.relative_to(REPOSITORY).parts
         assert "/".join(parts if parts[0] == "modeling_facegpt" else parts[1:]) in names
-    assert {"modeling_facegpt/py.typed", "facegpt_hub/checkpoints/anny-head/model.safetensors"} <= names
+    assert {f"{package}/py.typed" for package in PACKAGES} <= names
+    assert "facegpt_hub/checkpoints/anny-head/model.safetensors" in names
     assert "facegpt_hub/checkpoints/facegpt-nano/modeling_facegpt.py" in names
     assert not any(name.startswith(("tests/", "examples/", "hub/", "trainer/")) for name in names)
+
+
+def imported(*folders: str) -> set[str]:
+    """The distributions that the files of folders import, anywhere in them, but for our own and Python's."""
+    modules = set()
+    for file in (file for folder in folders for file in (REPOSITORY / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                modules.add(node.module.split(".")[0])
+    modules -= {*sys.stdlib_module_names, *PACKAGES, *NOT_OURS_TO_INSTALL}
+    known = packages_distributions()
+    return {str(canonicalize_name(known.get(module, [module])[0])) for module in modules}
+
+
+def declared(requirements: list[str]) -> set[str]:
+    return {str(canonicalize_name(Requirement(text).name)) for text in requirements} - {"facegpt"}
+
+
+def test_what_is_declared_is_what_is_imported():
+    base = declared(PROJECT["dependencies"])
+    optional = declared(EXTRAS["fast"]) | declared(EXTRAS["convert"]) | {"diffusers"}
+    assert imported("modeling_facegpt", "hub") - optional == base
+    # TensorBoard is what a training writes for.
+    assert imported("trainer") - base | {"diffusers"} == declared(EXTRAS["train"]) - {"tensorboard"}
+    assert imported("modeling_facegpt/anny") - base == declared(EXTRAS["convert"])
+    assert imported("modeling_facegpt") & declared(EXTRAS["fast"]) == declared(EXTRAS["fast"])
+
+
+@pytest.mark.parametrize(
+    "text", [*PROJECT["dependencies"], *(text for name, extra in EXTRAS.items() if name != "test" for text in extra)]
+)
+def test_every_dependency_ends_below_what_was_not_tested(text: str):
+    requirement = Requirement(text)
+    assert requirement.name == "facegpt" or {part.operator for part in requirement.specifier} == {">=", "<"}
+
+
+def test_one_import_gives_everything():
+    """Each public name, and nothing heavy before one is asked for."""
+    code = "import sys, facegpt; print([name for name in ('torch', 'transformers', 'PIL') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    for name in facegpt.__all__:
+        assert callable(getattr(facegpt, name)) and name in dir(facegpt)
+    assert facegpt.FaceGPTProcessor.__module__ == "modeling_facegpt.processing_facegpt"
+    with pytest.raises(AttributeError, match="'facegpt' has no attribute 'lode'"):
+        _ = facegpt.lode  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_it_loads_the_default_checkpoint_and_runs_as_a_module():
+    _, model, processor = facegpt.load()
+    assert not model.training and processor.face_token_id == model.config.face_token_id
+    command = [sys.executable, "-m", "facegpt", "--version"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == facegpt.__version__

@@ -13,6 +13,7 @@
 # limitations under the License.
 """The pipeline: photographs and words in, words and faces out, here and where the package is not installed."""
 
+import copy
 import json
 import os
 import subprocess
@@ -203,3 +204,42 @@ def test_it_comes_along_with_the_code(
     again = processor(pictures=framed, messages=messages)
     assert torch.equal(inputs["input_ids"], again["input_ids"])
     torch.testing.assert_close(inputs["pixel_values"], again["pixel_values"], rtol=0, atol=5e-3)
+
+
+@pytest.mark.parametrize("kind", ["facegpt", "dialogue_facegpt"])
+@pytest.mark.parametrize("wish", [{}, {"min_faces": 2}], ids=["as it likes", "two faces"])
+def test_the_stock_pipeline_says_what_generate_says(
+    kind: str, wish: dict[str, int], processor: FaceGPTProcessor, photograph: Path, request: pytest.FixtureRequest
+):
+    """`pipeline("image-text-to-text")`, which gives a configuration and single settings at once."""
+    model = request.getfixturevalue(kind)
+    make: Any = pipeline
+    stock = make("image-text-to-text", model=model, processor=processor, device="cpu")
+    image = Image.open(photograph)
+    messages = [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": "Hello."}]}]
+    settings = {"max_new_tokens": 6, "do_sample": False, **wish}
+    inputs = processor.apply_chat_template(
+        messages, tokenize=True, return_dict=True, return_tensors="pt", add_generation_prompt=True
+    )
+    said = model.generate(**inputs, **settings)[:, inputs["input_ids"].shape[1] :]
+    [expected] = processor.batch_decode(said, skip_special_tokens=True)
+    assert expected.count("<FACE>") >= wish.get("min_faces", 0)
+    [whole] = stock(text=messages, generate_kwargs=dict(settings))
+    assert whole["generated_text"] == [*messages, {"role": "assistant", "content": expected}]
+    [alone] = stock(text=messages, generate_kwargs=dict(settings), return_full_text=False)
+    assert alone["generated_text"] == expected
+    [ids] = stock(text=messages, generate_kwargs=dict(settings), return_tensors=True)
+    assert torch.equal(ids["generated_token_ids"][-said.shape[1] :], said[0])
+
+
+def test_a_configuration_and_single_settings_go_together(
+    dialogue_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor
+):
+    """What is asked for beside the configuration wins, and the answer has the form that was asked for."""
+    prompt = processor(messages=[{"role": "user", "content": "A man."}])
+    config = copy.deepcopy(dialogue_facegpt.generation_config)
+    config.max_new_tokens, config.do_sample = 3, False
+    plain = dialogue_facegpt.generate(**prompt, generation_config=config, return_dict_in_generate=False, min_faces=1)
+    whole = dialogue_facegpt.generate(**prompt, generation_config=config, return_dict_in_generate=True, min_faces=1)
+    assert isinstance(plain, torch.Tensor) and torch.equal(plain, whole.sequences)
+    assert whole.hidden_states is None and len(whole.face_parameters) >= 1

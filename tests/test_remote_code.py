@@ -11,12 +11,9 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The saved code alone is enough: everything loads and reconstructs where this package cannot be imported."""
+"""The saved code alone is enough: it loads, finds, makes and changes faces where only what it needs is installed."""
 
 import inspect
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ import numpy as np
 import pytest
 import skimage
 import torch
+from bare_environment import link_packages, run_bare
 from facegpt_hub.checkpoints import load_checkpoint
 from facegpt_hub.publish_code import NANO_DIRECTORY, travelling_files, write_code_copy
 from PIL import Image
@@ -31,16 +29,6 @@ from PIL import Image
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
 
 CLEAN_PROCESS = """
-import sys
-
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("modeling_facegpt", "facegpt_trainer", "facegpt_hub"):
-            raise ModuleNotFoundError(name)
-
-
-sys.meta_path.insert(0, Absent())
 import torch
 from PIL import Image
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
@@ -54,7 +42,7 @@ results, answers = [], []
 for auto_class in (AutoModel, AutoModelForImageTextToText):
     model, report = auto_class.from_pretrained(directory, trust_remote_code=True, output_loading_info=True)
     assert not any(report.values()), report
-    result = model.reconstruct([image], processor)[0]
+    result = model.reconstruct([image])[0]  # with its own processor, of which nobody is asked whether its code may run
     results.append([*result.parameters, result.probability])
     question = processor(images=image.resize((112, 112)), messages=processor.reconstruct_messages())
     said = model.generate(**question, do_sample=False, max_new_tokens=8, min_faces=1, return_dict_in_generate=True)
@@ -74,18 +62,16 @@ def imagine_and_edit(model: Any, processor: Any) -> list[torch.Tensor]:
 
 
 IMAGINE_ELSEWHERE = (
-    CLEAN_PROCESS.split("from PIL import Image")[0]
-    + "from typing import Any\n"
+    "import torch\nfrom typing import Any\n"
     + inspect.getsource(imagine_and_edit)
     + """
-from transformers import AutoModel, AutoProcessor
+from transformers import AutoModel
 
 directory, answer = sys.argv[1:]
 torch.set_num_threads(1)
 model, report = AutoModel.from_pretrained(directory, trust_remote_code=True, output_loading_info=True)
 assert not any(report.values()), report
-processor = AutoProcessor.from_pretrained(directory, trust_remote_code=True)
-torch.save(imagine_and_edit(model, processor), answer)
+torch.save(imagine_and_edit(model, model.load_processor()), answer)
 """
 )
 
@@ -97,22 +83,25 @@ def _noise(path: Path) -> Image.Image:
     return image
 
 
-def _reconstruct_elsewhere(directory: Path, photograph: Path, scratch: Path) -> dict:
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A place with torch, transformers, safetensors, numpy, Pillow, what these require, and nothing else."""
+    directory = tmp_path_factory.mktemp("bare") / "packages"
+    names = link_packages(directory)
+    absent = {"kornia", "diffusers", "numba", "trimesh", "pygltflib", "scipy", "accelerate", "modeling_facegpt"}
+    assert {"torch", "transformers", "PIL"} <= names and not absent & names
+    return directory
+
+
+def _reconstruct_elsewhere(directory: Path, photograph: Path, scratch: Path, bare: Path) -> dict:
     """What `CLEAN_PROCESS` answers."""
     answer = scratch / "answer.pt"
-    _run_elsewhere(CLEAN_PROCESS, scratch, str(directory), str(photograph), str(answer))
+    run_bare(CLEAN_PROCESS, bare, str(directory), str(photograph), str(answer), modules=scratch / "modules")
     return torch.load(answer)
 
 
-def _run_elsewhere(program: str, scratch: Path, *arguments: str) -> None:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(scratch / "modules")}
-    command = [sys.executable, "-I", "-c", program, *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
 def test_saved_code_loads_without_the_package_and_reconstructs_the_same(
-    eager_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, tmp_path: Path
+    eager_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, tmp_path: Path, bare: Path
 ):
     image = _noise(tmp_path / "noise.png")
     directory = tmp_path / "checkpoint"
@@ -123,7 +112,7 @@ def test_saved_code_loads_without_the_package_and_reconstructs_the_same(
     said = eager_facegpt.generate(
         **question, do_sample=False, max_new_tokens=8, min_faces=1, return_dict_in_generate=True
     )
-    there = _reconstruct_elsewhere(directory, tmp_path / "noise.png", tmp_path)
+    there = _reconstruct_elsewhere(directory, tmp_path / "noise.png", tmp_path, bare)
     for sequences, faces in there["answers"]:
         assert torch.equal(sequences, said.sequences)
         torch.testing.assert_close(faces, said.face_parameters, rtol=0, atol=1e-5)
@@ -135,21 +124,21 @@ def test_saved_code_loads_without_the_package_and_reconstructs_the_same(
 
 
 def test_saved_code_imagines_and_edits_without_the_package(
-    dialogue_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, tmp_path: Path
+    dialogue_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, tmp_path: Path, bare: Path
 ):
     dialogue_facegpt.save_pretrained(tmp_path / "checkpoint")
     processor.save_pretrained(tmp_path / "checkpoint")
     answer = tmp_path / "answer.pt"
-    _run_elsewhere(IMAGINE_ELSEWHERE, tmp_path, str(tmp_path / "checkpoint"), str(answer))
+    run_bare(IMAGINE_ELSEWHERE, bare, str(tmp_path / "checkpoint"), str(answer), modules=tmp_path / "modules")
     here = imagine_and_edit(dialogue_facegpt, processor)
     for ours, theirs in zip(here, torch.load(answer), strict=True):
         torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-4)
 
 
 @pytest.mark.skipif(not (NANO_DIRECTORY / "model.safetensors").is_file(), reason="no weights in hub/facegpt-nano")
-def test_published_checkpoint_finds_the_face_without_the_package(tmp_path: Path):
+def test_published_checkpoint_finds_the_face_without_the_package(tmp_path: Path, bare: Path):
     Image.fromarray(skimage.data.astronaut()).save(tmp_path / "astronaut.png")
-    there = _reconstruct_elsewhere(NANO_DIRECTORY, tmp_path / "astronaut.png", tmp_path)
+    there = _reconstruct_elsewhere(NANO_DIRECTORY, tmp_path / "astronaut.png", tmp_path, bare)
     _, model, processor = load_checkpoint(str(NANO_DIRECTORY))
     [here] = model.reconstruct([Image.open(tmp_path / "astronaut.png").convert("RGB")], processor)
     assert len(here.probability) >= 1 and (here.probability > 0.5).all()

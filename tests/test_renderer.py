@@ -157,7 +157,8 @@ def test_a_fine_texture_shows_more_than_vertices_can() -> None:
     white = mesh._replace(albedo=torch.ones_like(mesh.albedo))
     render = render_mesh(white, parameters, camera, (64, 64), texture=texture, attributes=mesh.vertices)
     assert render.attributes is not None
-    expected = linear_to_srgb(0.5 + 0.4 * torch.sin(2 * torch.pi * 4 * (0.5 + render.attributes[:, :1] / 0.25)))
+    wave = 0.5 + 0.4 * torch.sin(2 * torch.pi * 4 * (0.5 + render.attributes[:, :1] / 0.25))
+    expected = linear_to_srgb(wave.expand(-1, 3, -1, -1))
     middle = slice(22, 42)
     assert (render.image[:, :1] - expected)[:, :, middle, middle].abs().max() < 0.03
 

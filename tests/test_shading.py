@@ -17,6 +17,7 @@ import math
 
 import pytest
 import torch
+from kornia.color import rgb_to_linear_rgb
 from scipy.special import sph_harm_y
 from torch import Tensor
 
@@ -59,12 +60,17 @@ def test_light_from_a_direction_brightens_that_side(coefficient: int, axis: int)
 
 
 def test_srgb_has_its_standard_values() -> None:
-    linear = torch.tensor([0.0, 0.0031308, 0.214041, 1.0], dtype=torch.float64)
-    expected = torch.tensor([0.0, 0.04045, 0.5, 1.0], dtype=torch.float64)
+    linear = torch.tensor([0.0, 0.0031308, 0.214041, 1.0], dtype=torch.float64)[:, None].expand(-1, 3)
+    expected = torch.tensor([0.0, 0.04045, 0.5, 1.0], dtype=torch.float64)[:, None].expand(-1, 3)
     torch.testing.assert_close(linear_to_srgb(linear), expected, atol=1e-5, rtol=0)
 
 
-def test_conversion_has_a_finite_gradient_everywhere() -> None:
+def test_decoding_undoes_it() -> None:
+    color = torch.rand(2, 3, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(rgb_to_linear_rgb(linear_to_srgb(color)), color, atol=1e-6, rtol=0)
+
+
+def test_encoding_has_a_finite_gradient_everywhere() -> None:
     color = torch.cat((torch.zeros(1), torch.linspace(-0.5, 1.5, 101))).requires_grad_()
     (gradient,) = torch.autograd.grad(linear_to_srgb(color).sum(), color)
     assert gradient.isfinite().all()

@@ -33,6 +33,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from transformers.generation import GenerateBeamDecoderOnlyOutput, GenerateDecoderOnlyOutput
 
 from .flow_head import FaceSampling
+from .module_state import evaluating
 from .running_faces import FaceListener, start_faces, trace_faces
 
 DEFAULT_NEW_TOKENS = 20  # what transformers generates where nobody says how much
@@ -130,7 +131,7 @@ def generate_answers(
         kwargs["assistant_model"] = assistant.vlm  # type: ignore[attr-defined]
     dialogue = faces.offsets is not None
     if not settings["return_dict_in_generate"] and not dialogue:
-        return model.vlm.generate(inputs, generation_config=generation_config, **kwargs)
+        return _generate_words(model, inputs, generation_config, kwargs)
     at_once = dialogue and _rows_stay_in_place(settings)
     if at_once:
         listener = FaceListener(faces, model.config.face_token_id)
@@ -141,8 +142,9 @@ def generate_answers(
     else:  # transformers does not want both a configuration and single settings
         generation_config = copy.deepcopy(generation_config)
         generation_config.update(**needed)
+        kwargs = {name: value for name, value in kwargs.items() if name not in needed}  # they would win
     with model.following(faces):
-        output = model.vlm.generate(inputs, generation_config=generation_config, **kwargs)
+        output = _generate_words(model, inputs, generation_config, kwargs)
     if not settings["return_dict_in_generate"]:
         return output.sequences
     if not at_once:
@@ -152,6 +154,16 @@ def generate_answers(
         fields.pop("hidden_states")
     kind = FaceGPTGenerateBeamOutput if "beam_indices" in output else FaceGPTGenerateOutput
     return kind(**fields, **faces.said_until(output.sequences.shape[1])._asdict())
+
+
+def _generate_words(
+    model: Any, inputs: Tensor | None, generation_config: GenerationConfig | None, arguments: dict[str, Any]
+) -> Any:
+    if "pixel_values" in arguments:
+        arguments = {**arguments, "pixel_values": model.cast_pixels(arguments["pixel_values"])}
+    assistant = arguments.get("assistant_model")
+    with evaluating(model, *([] if assistant is None else [assistant])):
+        return model.vlm.generate(inputs, generation_config=generation_config, **arguments)
 
 
 def _count_prompts(prompts: Tensor | None, picture_cameras: Tensor | None) -> int:

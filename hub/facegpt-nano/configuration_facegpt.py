@@ -14,7 +14,7 @@
 """Configurations of the morphable model and of FaceGPT."""
 
 from dataclasses import field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -98,6 +98,17 @@ class MorphableModelConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
 
+class DetectionSettings(NamedTuple):
+    """How faces are searched for in photos, see `face_detection`."""
+
+    sure_probability: float = 0.99  # from which a crop's face needs no confirmation
+    confirmed_probability: float = 0.9  # that a tighter crop must reach to confirm a face
+    confirmation_share: float = 0.85  # side of that crop, in units of the face's box
+    tile_share: float = 0.6  # side of a tile, in units of the photo's longer side
+    tiles_per_side: int = 3  # along a side that one tile does not cover
+    tile_overlap: float = 0.25  # intersection over union with a known face, above which a tile shows that one again
+
+
 @auto_docstring(custom_intro="A vision-language model, a morphable face model, and the head between them.")
 @strict
 class FaceGPTConfig(PreTrainedConfig):
@@ -123,6 +134,8 @@ class FaceGPTConfig(PreTrainedConfig):
         What they are then divided by.
     max_faces (`int`, *optional*, defaults to 8):
         Slots that one look at a picture fills.
+    detection (`dict[str, float]`, *optional*):
+        Settings of `DetectionSettings` that differ from its defaults.
     log_variance_offset (`list[float]`, *optional*):
         What calibration on held-out faces adds to the log-variance of each number of a face's code; default: nothing.
     loss_weights (`dict[str, float]`, *optional*):
@@ -148,6 +161,7 @@ class FaceGPTConfig(PreTrainedConfig):
     image_mean: list[float] = field(default_factory=list)
     image_std: list[float] = field(default_factory=list)
     max_faces: int = 8
+    detection: dict[str, Any] = field(default_factory=dict)
     log_variance_offset: list[float] = field(default_factory=list)
     loss_weights: dict[str, float] = field(default_factory=dict)
     tie_word_embeddings: bool = False
@@ -164,10 +178,17 @@ class FaceGPTConfig(PreTrainedConfig):
             self.face_model_config = {}
         if isinstance(self.face_model_config, dict):
             self.face_model_config = MorphableModelConfig(**self.face_model_config)
+        if unknown := self.detection.keys() - set(DetectionSettings._fields):
+            raise ValueError(f"got detection settings {sorted(unknown)}; known are {DetectionSettings._fields}")
         self.auto_map = {**AUTO_MAP, **self.auto_map}
         # Of the model that holds both embeddings; not every text configuration knows.
         self.tie_word_embeddings = bool(self.vlm_config.to_dict().get("tie_word_embeddings"))
         super().__post_init__(**kwargs)
+
+    @property
+    def detection_settings(self) -> DetectionSettings:
+        """How faces are searched for in photos."""
+        return DetectionSettings(**self.detection)
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:

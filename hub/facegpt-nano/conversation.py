@@ -18,11 +18,12 @@ from os import PathLike
 from typing import Any
 
 from PIL import Image
-from transformers.image_utils import load_image
 
+from .photograph import Photograph, read_photograph
 from .picture_frame import tensor_to_image
 
 _PLACES = ("image", "url", "path", "base64")  # where chat templates look for an image
+_READ_HERE = (str, PathLike, bytes, Image.Image, Photograph)  # not arrays: the VLM's own processor knows their axes
 
 
 def check_image_count(messages: Sequence[Any], images: Any) -> None:
@@ -64,12 +65,19 @@ def frame_images(conversation: Any, processor: Any) -> Any:
     return [frame_images(part, processor) for part in conversation]
 
 
+def read_images(images: Any) -> Any:
+    """Images, or lists of them to any depth, upright and in sRGB; arrays and tensors are left as they are."""
+    if isinstance(images, list | tuple) and not isinstance(images, Photograph):
+        return [read_images(image) for image in images]
+    return read_photograph(images).image if isinstance(images, _READ_HERE) else images
+
+
 def _frame(part: dict[str, Any], processor: Any) -> dict[str, Any]:
     source = next((part[place] for place in _PLACES if part.get(place) is not None), None)
-    if not isinstance(source, str | PathLike | Image.Image):
+    if not isinstance(source, _READ_HERE):
         return part
-    image = load_image(source if isinstance(source, Image.Image) else str(source))  # upright, RGB
-    return {"type": "image", "image": tensor_to_image(processor.frame_photograph(image).picture)}
+    photograph = read_photograph(source)
+    return {"type": "image", "image": tensor_to_image(processor.frame_photograph(photograph.image).picture)}
 
 
 def _parts(message: dict[str, Any]) -> list[Any]:

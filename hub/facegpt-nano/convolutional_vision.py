@@ -21,7 +21,7 @@ map is small and becomes one token: which place a feature belongs to is then its
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import ResNetModel
+from transformers import PreTrainedConfig, ResNetConfig, ResNetModel
 
 
 def read_maps_as_tokens(model: nn.Module) -> None:
@@ -29,6 +29,16 @@ def read_maps_as_tokens(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, ResNetModel):
             module.register_forward_hook(_flatten_maps)
+
+
+def ask_no_attention(config: PreTrainedConfig) -> None:
+    """Lift from every ResNet inside `config` the kind of attention that was asked of the whole model: it has none, and
+    transformers refuses to build one that is asked for it."""
+    for part in vars(config).values():
+        if isinstance(part, ResNetConfig):
+            part._attn_implementation = None
+        elif isinstance(part, PreTrainedConfig):
+            ask_no_attention(part)
 
 
 def _flatten_maps(module: nn.Module, inputs: Any, outputs: Any) -> Any:

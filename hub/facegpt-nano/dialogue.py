@@ -26,6 +26,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, TextStreamer
 
 from .camera import Camera, default_focal
+from .face_detection import FaceDetector, Photo, photo_camera, reconstruct
 from .face_editing import FRESH
 from .face_head import parameter_standard_deviation
 from .face_parameters import (
@@ -36,7 +37,6 @@ from .face_parameters import (
     select_faces,
     vector_to_parameters,
 )
-from .generation_facegpt import Picture, centre, look_closer, photo_camera, reconstruct
 from .processing_facegpt import FACE_TOKEN, FaceGPTProcessor
 from .prompt_checks import as_sentence, check_length, check_words
 from .reconstruction import (
@@ -59,7 +59,7 @@ class Dialogue(NamedTuple):
 
     messages: tuple[Message, ...]  # as transformers' chat templates read them, images as `{"type": "image"}`
     faces: FaceParameters  # of each `<FACE>` in the messages, in reading order
-    photograph: Picture | None = None  # of the one image in the messages, if there is one
+    photograph: Photo | None = None  # of the one image in the messages, if there is one
 
 
 class Answer(NamedTuple):
@@ -117,7 +117,7 @@ def look_first(
     answered and faces referred to.
     """
     rows = [row for row, dialogue in enumerate(dialogues) if dialogue.photograph is not None]
-    pictures = [cast(Picture, dialogues[row].photograph) for row in rows]
+    pictures = [cast(Photo, dialogues[row].photograph) for row in rows]
     looked: list[Dialogue] = list(dialogues)
     seen: list[Reconstruction | None] = [None] * len(looked)
     if not pictures or model.face_encoder is None:
@@ -157,7 +157,7 @@ def answer_dialogues(
     """The model's answers; dialogues with and without a photograph are answered in a batch each.
 
     Args:
-        model (`FaceGPTForConditionalGeneration`): in evaluation mode.
+        model (`FaceGPTForConditionalGeneration`): answers, as in evaluation mode.
         processor (`FaceGPTProcessor`): the model's.
         dialogues (sequence of `Dialogue`): what was said.
         on_words (`Callable`, *optional*): told of the words as they are said; for a single dialogue.
@@ -277,12 +277,12 @@ def _read_answer(
         output.face_log_variance[mine], parameters, cameras[row].expand(len(mine), 3), config
     )
     faces = photographed_faces(dialogue.photograph, parameters, deviation)
-    seen, kept = _look_again(model, processor, dialogue.photograph, faces, references)
+    seen, kept = _read_crops(model, processor, dialogue.photograph, faces, references)
     return _keep(Answer(text, seen, tuple(references)), kept)
 
 
 def photographed_faces(
-    photograph: Picture, parameters: FaceParameters, deviation: FaceParameters | None
+    photograph: Photo, parameters: FaceParameters, deviation: FaceParameters | None
 ) -> Reconstruction:
     """N faces in the camera of their photograph."""
     faces = parameters.identity.shape[0]
@@ -309,8 +309,8 @@ def place_imagined(parameters: FaceParameters, side: int = IMAGINED_SIDE) -> Rec
     )
 
 
-def _look_again(
-    model: Any, processor: FaceGPTProcessor, photograph: Picture, faces: Reconstruction, references: Sequence[int]
+def _read_crops(
+    model: Any, processor: FaceGPTProcessor, photograph: Photo, faces: Reconstruction, references: Sequence[int]
 ) -> tuple[Reconstruction, Tensor]:
     """`faces` with those that are no changes of earlier ones seen in their crops, and which of them are to be kept
     `(N,)`: not those whose crop shows none, nor second sights of another. The likeliest fresh one stays in any case.
@@ -320,17 +320,16 @@ def _look_again(
     if not fresh:
         return faces._replace(standard_deviation=None), kept
     index = torch.tensor(fresh, dtype=torch.long, device=kept.device)
-    [looks] = look_closer(model, processor, [photograph], [select_faces(faces.parameters, index)])
-    shown = [face for face, look in zip(fresh, looks, strict=True) if len(look.probability)]
-    [looks] = centre(model, processor, [photograph], [[look for look in looks if len(look.probability)]])
+    found = FaceDetector(model, processor).refind(photograph, select_faces(faces.parameters, index))
     parameters = parameters_to_vector(faces.parameters).clone()
     deviation = parameters_to_vector(cast(FaceParameters, faces.standard_deviation)).clone()
     probability = faces.probability.clone()
     probability[index] = 0.0
-    for face, look in zip(shown, looks, strict=True):
-        probability[face] = look.probability[0]
-        parameters[face] = parameters_to_vector(look.parameters)[0]
-        deviation[face] = parameters_to_vector(look.standard_deviation)[0]
+    for face, detection in zip(fresh, found, strict=True):
+        if len(detection.probability):
+            probability[face] = detection.probability[0]
+            parameters[face] = parameters_to_vector(detection.parameters)[0]
+            deviation[face] = parameters_to_vector(detection.standard_deviation)[0]
     config = model.face_model.config
     unsure = vector_to_parameters(deviation, config)
     seen = faces._replace(

@@ -34,8 +34,8 @@ from .face_editing import (
 )
 from .face_encoder import FacePlaces, find_faces
 from .face_head import encode
-from .face_parameters import vector_to_parameters
-from .face_supervision import FaceTargets
+from .face_parameters import rows_where, select_faces, vector_to_parameters
+from .face_supervision import FaceTargets, face_loss_terms
 from .flow_head import draw_flow_examples
 from .losses import code_loss, flow_loss, gate_loss, reference_loss
 from .morphable_model import MorphableModel
@@ -49,6 +49,16 @@ class DecodedFaces(NamedTuple):
     numbers: Tensor  # (N,) which of M each is
     states: Tensor  # (N, D) that predict them
     face_states: Tensor  # (M, D) at the `<FACE>` tokens
+
+
+class FaceOutcome(NamedTuple):
+    """What the N faces of answers are, and what they cost."""
+
+    terms: dict[str, LossTerm]  # by name; none in inference
+    code: Tensor  # (N, P) as the face head says it
+    log_variance: Tensor  # (N, P) of the code
+    parameters: Tensor  # (N, P) with edits applied
+    references: Tensor | None  # (N,) what the pointer chose, where references were given
 
 
 class DialogueOutcome(NamedTuple):
@@ -75,6 +85,33 @@ def find_decoded_faces(
         states=hidden_states[places.rows[numbers], places.columns[numbers] - 1].to(device, torch.float32),
         face_states=hidden_states[places.rows, places.columns].to(device, torch.float32),
     )
+
+
+def supervise_faces(
+    model: Any,
+    decoded: FaceOutcome,
+    faces: DecodedFaces,
+    given_faces: Tensor | None,
+    targets: FaceTargets,
+    has_picture: Tensor,
+) -> tuple[FaceOutcome, Tensor]:
+    """The N faces of `decoded` with their loss terms and edits, and the sum of all that the heads said, through which
+    each of them gets a gradient. Arguments as of `supervise_dialogue`."""
+    touched, chosen = decoded.code.sum() + decoded.log_variance.sum(), slice(None)
+    outcome, terms = decoded, {}
+    if model.config.dialogue_hidden_size:
+        said = supervise_dialogue(model, faces, decoded.parameters, given_faces, targets, has_picture)
+        touched, chosen, terms = touched + said.touched, rows_where(said.from_picture), said.terms
+        outcome = decoded._replace(parameters=said.parameters, references=said.references)
+    terms |= face_loss_terms(
+        model.face_model,
+        decoded.code[chosen],
+        decoded.log_variance[chosen],
+        select_faces(vector_to_parameters(decoded.parameters, model.face_model.config), chosen),
+        targets.select(chosen),
+        model.compare_images(),
+    )
+    return outcome._replace(terms=terms), touched
 
 
 def supervise_dialogue(

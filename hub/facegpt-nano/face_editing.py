@@ -33,12 +33,13 @@ from .face_parameters import (
     parameters_to_vector,
     vector_to_parameters,
 )
+from .module_state import FullPrecisionModule
 
 FRESH = -1  # what a face refers to that refers to no other
 MOST_FACES_BACK = 16  # faces that are still further back are told apart by their states alone
 
 
-class ReferencePointer(nn.Module):
+class ReferencePointer(FullPrecisionModule):
     """Which earlier face of its dialogue a face refers to, or none: attention of one head over the earlier faces.
 
     Scores are products of a query from the state that predicts a face with keys from the states at the earlier
@@ -89,7 +90,7 @@ class FaceEdits(NamedTuple):
     gates: Tensor  # (E, groups of FaceParameters) log-odds: above 0 a gate is open
 
 
-class EditHead(nn.Module):
+class EditHead(FullPrecisionModule):
     """Three-layer perceptron from a hidden state and the code of the face that it refers to, to the edits."""
 
     def __init__(self, config: FaceGPTConfig, hidden_size: int, width: int):

@@ -20,6 +20,8 @@ a batch that is read at once, a prompt that is read in pieces, and an answer tha
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +30,7 @@ from torch import Tensor, nn
 from .configuration_facegpt import FaceGPTConfig, MorphableModelConfig
 from .face_head import bounded_code, default_cameras, encode
 from .face_parameters import parameter_sizes, vector_to_parameters
+from .module_state import FullPrecisionModule
 
 
 class FacePlaces(NamedTuple):
@@ -55,7 +58,7 @@ def check_given_faces(given_faces: Tensor, faces: int, config: MorphableModelCon
         )
 
 
-class FaceEncoder(nn.Module):
+class FaceEncoder(FullPrecisionModule):
     """Two-layer perceptron from the parameters of a face to what is added to the embedding of its `<FACE>`.
 
     The last layer starts at zero, so that a new encoder changes no answer. Faces are encoded as seen by the default
@@ -125,51 +128,79 @@ class FaceOffsets:
             self.batch = batch
 
 
+class _Reading:
+    """What one call adds to embeddings, and who is told of the hidden states."""
+
+    def __init__(self, hook: "FaceHook", offsets: FaceOffsets, follow: Callable[[Tensor], None] | None):
+        self.hook, self.offsets, self.follow = hook, offsets, follow
+        self.active = True  # not during passes that only serve to compare
+
+
+# Of one thread or task: calls that run side by side must not see each other's faces.
+_READING: ContextVar[_Reading | None] = ContextVar("faces_being_read", default=None)
+
+
 class FaceHook:
-    """The forward hooks on a vision-language model and its embeddings; silent until there are faces to add.
+    """The forward hooks on a vision-language model and its embeddings; silent until there are faces to add. It keeps
+    nothing of a call, so that several threads can use one model.
 
     Args:
         vlm (`torch.nn.Module`): the whole model, whose hidden states can be followed.
         embeddings (`torch.nn.Module`): its embedding layer.
     """
 
+    _lock = Lock()
+
     def __init__(self, vlm: nn.Module, embeddings: nn.Module):
-        self._offsets: FaceOffsets | None = None
-        self._follow: Callable[[Tensor], None] | None = None
+        self._calls = 0  # that add faces now; a compiled model can read this number, but no `ContextVar`
         self._attach(embeddings)
+        vlm.register_forward_pre_hook(self._begin_pass, with_kwargs=True)
         vlm.register_forward_hook(self._pass_on_states)
 
     def _attach(self, embeddings: nn.Module) -> None:
-        self._embeddings = embeddings
         self._handle = embeddings.register_forward_hook(self._add)
 
     @contextmanager
     def adding(
         self, offsets: FaceOffsets, embeddings: nn.Module, follow: Callable[[Tensor], None] | None = None
     ) -> Iterator[None]:
-        """Add `offsets` to what `embeddings` give within this context.
+        """Add `offsets` to what `embeddings` give within this context, in this thread.
 
         Args:
             offsets (`FaceOffsets`): what to add.
             embeddings (`torch.nn.Module`): the layer in use, which an adapter may have put in place of the first one.
-            follow (callable, *optional*): called with the last hidden states `(B, t, D)` of each pass; hidden states
-                must be asked for.
+            follow (callable, *optional*): called with the last hidden states `(B, t, D)` of each pass for which hidden
+                states were asked. Faces are added to those passes alone: others, such as the one without the prompt
+                of classifier-free guidance, read another text.
         """
-        if embeddings is not self._embeddings:
-            self._handle.remove()
-            self._attach(embeddings)
-        self._offsets, self._follow = offsets, follow
+        with self._lock:
+            self._calls += 1
+            if self._handle.id not in embeddings._forward_hooks:
+                self._handle.remove()
+                self._attach(embeddings)
+        token = _READING.set(_Reading(self, offsets, follow))
         try:
             yield
         finally:
-            self._offsets = self._follow = None
+            _READING.reset(token)
+            with self._lock:
+                self._calls -= 1
+
+    def _current(self) -> _Reading | None:
+        """What this thread reads, if it reads by this hook's model: another model may run inside its call."""
+        reading = _READING.get() if self._calls else None
+        return reading if reading is not None and reading.hook is self else None
+
+    def _begin_pass(self, module: nn.Module, arguments: Any, settings: dict[str, Any]) -> None:
+        if (reading := self._current()) is not None and reading.follow is not None:
+            reading.active = bool(settings.get("output_hidden_states"))
 
     def _add(self, module: nn.Module, arguments: Any, embedded: Tensor) -> Tensor | None:
         # Some models embed a single token on the side, to compare it with others.
-        if self._offsets is None or embedded.ndim != 3:
+        if (reading := self._current()) is None or not reading.active or embedded.ndim != 3:
             return None
-        return self._offsets.add_to(embedded)
+        return reading.offsets.add_to(embedded)
 
     def _pass_on_states(self, module: nn.Module, arguments: Any, output: Any) -> None:
-        if self._follow is not None:
-            self._follow(output.hidden_states[-1])
+        if (reading := self._current()) is not None and reading.active and reading.follow is not None:
+            reading.follow(output.hidden_states[-1])

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from .configuration_facegpt import FaceGPTConfig, MorphableModelConfig
 from .face_parameters import FaceParameters, parameter_sizes, parameters_to_vector, vector_to_parameters
+from .module_state import FullPrecisionModule
 from .rotations import matrix_to_rotation_6d, rotation_6d_to_matrix, viewing_rotation
 
 HEAD_SIZE = 0.2  # metres; a face of this size as seen in the picture is the unit of apparent size
@@ -42,7 +43,7 @@ DEFAULT_CAMERA = (1.2, 0.5, 0.5)
 LARGEST_CODE = 10.0  # standard deviations; of a stranger face this much is read
 
 
-class FaceHead(nn.Module):
+class FaceHead(FullPrecisionModule):
     """Two-layer perceptron from a hidden state to the code of a face and the log-variance of each of its numbers.
 
     `calibrate` sets what is added to the log-variances: how unsure the head is on faces that it was not trained on.
@@ -56,6 +57,11 @@ class FaceHead(nn.Module):
         self.activation = nn.GELU()
         self.output = nn.Linear(config.face_head_hidden_size, 2 * self.code_size)
         self.calibrate(config.log_variance_offset)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes. Quantized linear layers have no weights to ask."""
+        return self.norm.weight.device
 
     def calibrate(self, offset: list[float]) -> None:
         """Add `offset`, one number per number of a code or none at all, to the log-variances from now on.
@@ -151,7 +157,8 @@ def parameter_standard_deviation(
     as its size makes its distance, and a rotation is unsure only where rotations can go.
     """
     raw = vector_to_parameters((0.5 * log_variance).exp(), config)
-    rotation, translation = _pose_deviation(raw, parameters, picture_cameras, config)
+    with torch.autocast(log_variance.device.type, enabled=False):
+        rotation, translation = _pose_deviation(raw, parameters, picture_cameras, config)
     return FaceParameters(
         identity=raw.identity,
         albedo=raw.albedo,

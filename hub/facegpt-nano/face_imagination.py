@@ -21,8 +21,14 @@ from torch import Tensor
 
 from .face_head import decode, default_cameras
 from .face_parameters import FaceParameters
-from .flow_head import FaceSampling, draw_noise, sample_codes
-from .processing_facegpt import FaceGPTProcessor
+from .flow_head import FaceSampling, draw_noise, sample_codes, seeded_generator
+from .module_state import evaluating
+
+
+class ImaginedFaces(FaceParameters):
+    """Faces that words describe, and the seed that makes them again."""
+
+    seed: int
 
 
 @torch.no_grad()
@@ -34,8 +40,8 @@ def imagine(
     count: int,
     guidance_scale: float,
     steps: int,
-    seed: int,
-) -> FaceParameters:
+    seed: int | None,
+) -> ImaginedFaces:
     """See `FaceGPTForConditionalGeneration.imagine`."""
     if model.flow_head is None:
         raise ValueError(
@@ -44,10 +50,10 @@ def imagine(
         )
     if not isinstance(count, int) or count < 1:
         raise ValueError(f"got count={count}, wanted a whole number of faces from 1 on")
-    sampling = FaceSampling(torch.Generator().manual_seed(seed), steps, guidance_scale).checked()
+    sampling = FaceSampling(generator := seeded_generator(seed), steps, guidance_scale).checked()
     inputs = prompts if isinstance(prompts, Mapping) else _read_prompts(model, processor, prompts)
     states = _answer_states(model, inputs)
-    noise = draw_noise(count, model.flow_head.code_size, sampling.generator or torch.Generator())
+    noise = draw_noise(count, model.flow_head.code_size, generator)
     with torch.autocast(states.device.type, enabled=False):
         codes = sample_codes(
             model.flow_head,
@@ -56,7 +62,9 @@ def imagine(
             steps=sampling.steps,
             guidance_scale=sampling.guidance_scale,
         )
-        return decode(codes, default_cameras(len(codes), codes), model.config.face_model_config)
+        faces = ImaginedFaces(*decode(codes, default_cameras(len(codes), codes), model.config.face_model_config))
+    faces.seed = generator.initial_seed()
+    return faces
 
 
 def _read_prompts(model: Any, processor: Any, prompts: Any) -> Mapping[str, Any]:
@@ -66,7 +74,7 @@ def _read_prompts(model: Any, processor: Any, prompts: Any) -> Mapping[str, Any]
     if not dialogues:
         raise ValueError("got no prompts; give a sentence, a dialogue, or a list of them")
     if processor is None:
-        processor = FaceGPTProcessor.from_pretrained(model.name_or_path)
+        processor = model.load_processor()
     return processor(messages=dialogues).to(model.device)
 
 
@@ -80,9 +88,10 @@ def _as_dialogue(prompt: str | Sequence[Any]) -> Sequence[Any]:
 
 def _answer_states(model: Any, inputs: Mapping[str, Any]) -> Tensor:
     """The states `(B, D)` that predict the first token of each answer, which is to be a `<FACE>`; in float32."""
-    states = model(**inputs, output_hidden_states=[-1], logits_to_keep=1).hidden_states[-1]
+    with evaluating(model):
+        states = model(**inputs, output_hidden_states=[-1], logits_to_keep=1).hidden_states[-1]
     mask = inputs.get("attention_mask")
     last = states.shape[1] - 1
     ends = torch.full((len(states),), last) if mask is None else last - mask.flip(1).argmax(1)
     rows = torch.arange(len(states), device=states.device)
-    return states[rows, ends.to(states.device)].to(model.flow_head.output.weight.device, torch.float32)
+    return states[rows, ends.to(states.device)].to(model.face_head.device, torch.float32)

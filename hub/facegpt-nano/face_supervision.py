@@ -50,20 +50,30 @@ class FaceTargets(NamedTuple):
     typical: Tensor | None = None  # (N, P)
 
     def checked(self, faces: int, like: Tensor) -> "FaceTargets":
-        """The same with a camera for each of `faces`; raises `ValueError` where numbers differ."""
+        """The same in float32, with a camera for each of `faces`; raises `ValueError` where numbers differ."""
         for name, value in zip(self._fields, self, strict=True):
             if value is not None and value.shape[0] != faces:
                 raise ValueError(
                     f"got {value.shape[0]} rows of face {name} for {faces} <FACE> tokens in the answers; "
                     "give one row per <FACE>, in reading order"
                 )
-        if self.picture_cameras is not None:
-            return self._replace(picture_cameras=self.picture_cameras.float())
-        return self._replace(picture_cameras=default_cameras(faces, like))
+        exact = FaceTargets(*(_in_float32(value) for value in self))
+        if exact.picture_cameras is not None:
+            return exact
+        return exact._replace(picture_cameras=default_cameras(faces, like))
+
+    @property
+    def are_given(self) -> bool:
+        """Whether anything is known, but for the cameras."""
+        return any(value is not None for value in self[1:])
 
     def select(self, index: Tensor | slice) -> "FaceTargets":
         """What is known about the faces at `index`."""
         return FaceTargets(*(None if value is None else value[index] for value in self))
+
+
+def _in_float32(value: Tensor | None) -> Tensor | None:
+    return value.float() if value is not None and value.is_floating_point() else value
 
 
 def face_loss_terms(

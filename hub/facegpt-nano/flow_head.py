@@ -23,6 +23,8 @@ condition, which a regression learns from far fewer faces than velocities need, 
 """
 
 import math
+from functools import cache
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -30,6 +32,7 @@ from torch import Tensor, nn
 
 from .configuration_facegpt import FaceGPTConfig
 from .face_parameters import parameter_sizes, parameters_to_vector, vector_to_parameters
+from .module_state import FullPrecisionModule
 
 BLOCKS = 3
 LEVEL_FREQUENCIES = 64
@@ -75,6 +78,20 @@ class FaceSampling(NamedTuple):
         return self
 
 
+def seeded_generator(seed: int | None) -> torch.Generator:
+    """A generator of that seed; without one, of a seed drawn from PyTorch's global generator, which
+    `transformers.set_seed` fixes. Its `initial_seed()` tells the seed.
+
+    Raises:
+        ValueError: if it is no whole number from 0 to 2^63 - 1.
+    """
+    if seed is None:
+        seed = int(torch.randint(2**31, ()))
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ValueError(f"got seed={seed!r}; give a whole number from 0 to 2^63 - 1, or None for a new one")
+    return torch.Generator().manual_seed(seed)
+
+
 class FlowBlock(nn.Module):
     """Residual perceptron whose normalisation is set by the condition (Peebles & Xie 2023, "Scalable Diffusion Models
     with Transformers")."""
@@ -92,7 +109,7 @@ class FlowBlock(nn.Module):
         return features + gate * self.output(nn.functional.silu(self.hidden(modulated)))
 
 
-class FlowHead(nn.Module):
+class FlowHead(FullPrecisionModule):
     """The velocity of a noisy code, given the hidden state that predicts its `<FACE>`.
 
     Codes are about N(mean, 1) over the faces that fit the words. The velocity of exactly such codes is known, and the
@@ -162,10 +179,34 @@ def draw_flow_examples(codes: Tensor, states: Tensor) -> tuple[FlowExample, Tens
     """
     codes, states = (tensor.repeat_interleave(DRAWS_PER_FACE, 0) for tensor in (codes, states))
     noise = torch.randn_like(codes)
-    levels = torch.rand_like(codes[:, 0])
+    levels = _draw_levels(codes)
     unconditional = torch.rand_like(levels) < UNCONDITIONAL_SHARE
     noisy = torch.lerp(codes, noise, levels[:, None])
     return FlowExample(noisy, levels, states, unconditional), noise - codes
+
+
+def _draw_levels(codes: Tensor) -> Tensor:
+    if not len(codes):  # of an answer that learns nothing: nor does it need diffusers
+        return codes.new_zeros(0)
+    schedule = training_levels().to(codes)
+    return schedule[torch.randint(len(schedule), codes.shape[:1], device=codes.device)]
+
+
+@cache
+def training_levels() -> Tensor:
+    """The noise levels that training draws from, `(LEVEL_STEPS,)`: those of diffusers' schedule for flow matching.
+
+    Raises:
+        ImportError: where diffusers is not installed; drawing faces does without.
+    """
+    try:  # seconds to load, and not needed to draw faces
+        from diffusers import FlowMatchEulerDiscreteScheduler
+    except ImportError as error:
+        raise ImportError(
+            "learning to make faces from words needs the package diffusers; run `pip install diffusers`"
+        ) from error
+    schedule: Any = FlowMatchEulerDiscreteScheduler(num_train_timesteps=LEVEL_STEPS)
+    return schedule.sigmas
 
 
 def draw_noise(faces: int, code_size: int, generator: torch.Generator) -> Tensor:
@@ -187,6 +228,16 @@ def guided_velocity(
     return without + guidance_scale * (velocity - without)
 
 
+def noise_levels(steps: int) -> Tensor:
+    """From 1, noise, to 0, a code, in equal steps: `(steps + 1,)`."""
+    return torch.tensor([1 - step / steps for step in range(steps + 1)])
+
+
+def euler_step(codes: Tensor, velocity: Tensor, level: Tensor, following: Tensor) -> Tensor:
+    """Codes `(N, P)` at the noise level `following`, from those at `level` and their velocity `(N, P)`."""
+    return codes + (following - level) * velocity
+
+
 @torch.no_grad()
 def sample_codes(flow_head: FlowHead, states: Tensor, noise: Tensor, *, steps: int, guidance_scale: float) -> Tensor:
     """Codes `(N, P)` that noise flows to, by Euler's method. Guidance leads some faces to where there are no people;
@@ -199,17 +250,11 @@ def sample_codes(flow_head: FlowHead, states: Tensor, noise: Tensor, *, steps: i
         steps (`int`): of the integration.
         guidance_scale (`float`): how far to go from the velocity without condition to the one with it: 1 is there.
     """
-    try:  # seconds to load, and not needed before a face is first sampled
-        from diffusers import FlowMatchEulerDiscreteScheduler
-    except ImportError as error:
-        raise ImportError("faces from words need the package diffusers; run `pip install diffusers`") from error
-    scheduler: Any = FlowMatchEulerDiscreteScheduler(num_train_timesteps=LEVEL_STEPS)
-    scheduler.set_timesteps(sigmas=[1 - step / steps for step in range(steps)], device=states.device)
     codes = noise.to(states)
-    for time in scheduler.timesteps:
-        levels = (time / LEVEL_STEPS).expand(len(states))
-        velocity = guided_velocity(flow_head, codes, levels, states, guidance_scale)
-        codes = scheduler.step(velocity, time, codes, return_dict=False)[0]
+    levels = noise_levels(steps).to(states)
+    for level, following in pairwise(levels):
+        velocity = guided_velocity(flow_head, codes, level.expand(len(states)), states, guidance_scale)
+        codes = euler_step(codes, velocity, level, following)
     faces = vector_to_parameters(codes, flow_head.face_model_config)
     return parameters_to_vector(faces._replace(identity=pull_to_people(faces.identity)))
 

@@ -17,15 +17,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin
 
 from .answer_generation import generate_answers
-from .face_imagination import imagine
-from .face_parameters import FaceParameters
+from .face_detection import reconstruct
+from .face_imagination import ImaginedFaces, imagine
 from .flow_head import FLOW_STEPS, GUIDANCE_SCALE, FaceSampling
-from .generation_facegpt import reconstruct
 from .reconstruction import Reconstruction
 from .referring import reconstruct_named
 
@@ -109,25 +107,27 @@ class FaceGPTGenerationMixin(GenerationMixin):
     @torch.no_grad()
     def reconstruct(
         self,
-        images: Sequence[Image.Image],
+        images: Any,
         processor: Any = None,
         *,
-        focals: Sequence[float | None] | None = None,
+        focals: float | Sequence[float | None] | None = None,
         reference: str | Sequence[str | None] | None = None,
         refine_steps: int = 0,
-        batch_size: int = 8,
+        batch_size: int = 16,
     ) -> list[Reconstruction]:
-        """All faces of each photograph, or those that words name, from left to right; see
-        `generation_facegpt.reconstruct` and `referring.reconstruct_named`.
+        """All faces of each photograph, or those that words name, from left to right, one record per photograph; see
+        `face_detection.reconstruct` and `referring.reconstruct_named`.
 
         Args:
-            images (sequence of `PIL.Image.Image`): RGB, upright.
+            images: a photograph (path, URL, bytes, `PIL.Image.Image` of any mode, array; see `read_photograph`), or a
+                list of such.
             processor (`FaceGPTProcessor`, *optional*): default: the one saved beside this model.
-            focals (sequence of `float` or `None`, *optional*): focal lengths in pixels, where known.
+            focals (`float`, or a sequence of `float` or `None`, *optional*): focal lengths in pixels, where known;
+                default EXIF's, else 1.2 times the longer side.
             reference (`str`, or a sequence of `str` or `None`, *optional*): words that name faces, such as "the woman
                 on the left"; for all images, or for each of them.
             refine_steps (`int`): of fitting each face to its pixels afterwards, see `refinement.refine`.
-            batch_size (`int`): pictures looked at together.
+            batch_size (`int`): pictures read together.
         """
         settings = {"focals": focals, "refine_steps": refine_steps, "batch_size": batch_size}
         if reference is None:
@@ -142,8 +142,8 @@ class FaceGPTGenerationMixin(GenerationMixin):
         count: int = 1,
         guidance_scale: float = GUIDANCE_SCALE,
         steps: int = FLOW_STEPS,
-        seed: int = 0,
-    ) -> FaceParameters:
+        seed: int | None = None,
+    ) -> ImaginedFaces:
         """Different faces that words describe, each drawn by the flow head from the state where the answer begins.
 
         The same seed gives the same faces, whichever prompts come together and however many faces are drawn; with it,
@@ -156,10 +156,12 @@ class FaceGPTGenerationMixin(GenerationMixin):
             count (`int`): faces per prompt.
             guidance_scale (`float`): 1 draws as trained; more stays closer to the words and differs less.
             steps (`int`): of the integration from noise to faces.
-            seed (`int`): of the noise.
+            seed (`int`, *optional*): of the noise. Default: drawn from PyTorch's global generator, so that each call
+                makes other faces; `transformers.set_seed` fixes it.
 
         Returns:
-            `FaceParameters`: `count` faces for each prompt, prompt by prompt, as the default camera sees them.
+            `ImaginedFaces`: `FaceParameters` of `count` faces for each prompt, prompt by prompt, as the default camera
+            sees them; its `seed` makes them again.
 
         Raises:
             ValueError: if this checkpoint makes no faces from words, a prompt is empty, or a number makes no sense.

@@ -26,23 +26,27 @@ from transformers.utils.auto_docstring import auto_docstring
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_facegpt import FaceGPTConfig
-from .convolutional_vision import read_maps_as_tokens
-from .dialogue_supervision import DecodedFaces, find_decoded_faces, supervise_dialogue
+from .convolutional_vision import ask_no_attention, read_maps_as_tokens
+from .dialogue_supervision import DecodedFaces, FaceOutcome, find_decoded_faces, supervise_faces
 from .face_editing import EditHead, ReferencePointer
 from .face_encoder import FaceEncoder, FaceHook, FaceOffsets, check_given_faces, find_faces
 from .face_head import FaceHead, decode
-from .face_parameters import parameters_to_vector, rows_where, select_faces, vector_to_parameters
-from .face_supervision import FaceTargets, face_loss_terms
+from .face_parameters import parameters_to_vector
+from .face_supervision import FaceTargets
 from .flow_head import FlowHead
 from .generation_mixin import FaceGPTGenerationMixin
 from .image_supervision import ImageComparison
+from .module_state import PicklableModule
 from .morphable_model import MorphableModel
 from .output_facegpt import FaceGPTOutput, LossTerm, choose_layers, text_loss, weighted_sum
 from .pipeline_facegpt import CUSTOM_PIPELINES
 from .processing_facegpt import FaceGPTProcessor
+from .processor_source import LoadsProcessor
 from .running_faces import RunningFaces
+from .stock_trainers import TrainedByOthers
 from .vision_features import vision_features
 
+_AS_DATA: Any = {"trust_remote_code": False}  # none of a checkpoint's code runs, and nobody is asked whether it may
 _NO_DIALOGUE = (
     "got {} for a checkpoint without the parts for dialogue about faces; build it with a dialogue_hidden_size, "
     "and train it on such dialogues"
@@ -50,7 +54,7 @@ _NO_DIALOGUE = (
 
 
 @auto_docstring(custom_intro="Weights of FaceGPT: how they are named, kept and loaded.")
-class FaceGPTPreTrainedModel(PreTrainedModel):
+class FaceGPTPreTrainedModel(PicklableModule, PreTrainedModel):
     config_class = FaceGPTConfig
     base_model_prefix = "vlm"
     input_modalities = ["image", "text"]
@@ -85,7 +89,7 @@ class FaceGPTPreTrainedModel(PreTrainedModel):
     answer is decoded into the parameters of a morphable model.
     """
 )
-class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedModel):
+class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, LoadsProcessor, TrainedByOthers, FaceGPTPreTrainedModel):
     def __init__(
         self, config: FaceGPTConfig, vlm: PreTrainedModel | None = None, face_model: MorphableModel | None = None
     ):
@@ -98,8 +102,11 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
         super().__init__(config)
         config.vlm_config.tie_word_embeddings = config.tie_word_embeddings
         config.custom_pipelines = CUSTOM_PIPELINES
-        # Of any family, hence of no type.
-        self.vlm: Any = AutoModelForImageTextToText.from_config(config.vlm_config) if vlm is None else vlm
+        ask_no_attention(config)
+        config.face_model_config._attn_implementation = None
+        if vlm is None:
+            vlm = AutoModelForImageTextToText.from_config(config.vlm_config, **_AS_DATA)
+        self.vlm: Any = vlm  # of any family, hence of no type
         read_maps_as_tokens(self.vlm)
         self.face_model = MorphableModel(config.face_model_config) if face_model is None else face_model
         hidden_size, width = config.get_text_config().hidden_size, config.dialogue_hidden_size
@@ -138,15 +145,16 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             ValueError: if the VLM is a FaceGPT already.
         """
         if not isinstance(vlm, PreTrainedModel):
-            vlm = AutoModelForImageTextToText.from_pretrained(vlm)
+            vlm = AutoModelForImageTextToText.from_pretrained(vlm, **_AS_DATA)
         if isinstance(vlm, FaceGPTPreTrainedModel):
             raise ValueError(
                 "got a FaceGPT to wrap, wanted a bare vision-language model; load a FaceGPT itself instead"
             )
         if not isinstance(face_model, MorphableModel):
-            face_model = MorphableModel.from_pretrained(face_model, dtype=torch.float32)
+            face_model = MorphableModel.from_pretrained(face_model, dtype=torch.float32, **_AS_DATA)
         if processor is None:
-            processor = FaceGPTProcessor.from_vlm_processor(AutoProcessor.from_pretrained(vlm.name_or_path))
+            own = AutoProcessor.from_pretrained(vlm.name_or_path, **_AS_DATA)
+            processor = FaceGPTProcessor.from_vlm_processor(own)
         _give_rows(vlm, len(processor.tokenizer))
         config = FaceGPTConfig(
             vlm_config=vlm.config.to_dict(),
@@ -163,10 +171,6 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             if name not in ("vlm", "face_model"):
                 part.to(vlm.device)
         return model.train(vlm.training)
-
-    @property
-    def base_model(self) -> PreTrainedModel:
-        return self.vlm.base_model
 
     def get_input_embeddings(self):
         return self.vlm.get_input_embeddings()
@@ -186,7 +190,11 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
     @can_return_tuple
     @auto_docstring(custom_intro="As the vision-language model's.")
     def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> Any:
-        return self.vlm.get_image_features(pixel_values, **kwargs, return_dict=True)
+        return self.vlm.get_image_features(self.cast_pixels(pixel_values), **kwargs, return_dict=True)
+
+    def cast_pixels(self, pixel_values: Tensor | None) -> Any:
+        """Pixel values in the type that the vision-language model computes in; a processor gives float32."""
+        return None if pixel_values is None else pixel_values.to(self.vlm.dtype)
 
     @can_return_tuple
     @auto_docstring(custom_intro="Words and faces; with targets, also the losses.")
@@ -210,6 +218,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
         token_type_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
         past_key_values: Any = None,
+        cache: Any = None,
         inputs_embeds: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
@@ -239,11 +248,15 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             known, and `face_targets` take their place.
         pixel_attention_mask (`torch.Tensor`, *optional*):
             For vision-language models that ask for it.
+        past_key_values (`Cache`, *optional*):
+            Keys and values of the tokens before, as transformers before 5.24 calls them.
+        cache (`Cache`, *optional*):
+            The same, as transformers from 5.24 on calls them.
         logits_to_keep (`int` or `torch.Tensor`, *optional*, defaults to 0):
             Positions whose logits are computed; with labels, those that predict them.
         """
         optional = {
-            "pixel_values": pixel_values,
+            "pixel_values": self.cast_pixels(pixel_values),
             "pixel_attention_mask": pixel_attention_mask,
             "image_sizes": image_sizes,
             "image_grid_thw": image_grid_thw,
@@ -251,6 +264,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             "token_type_ids": token_type_ids,
             "position_ids": position_ids,
             "past_key_values": past_key_values,
+            "cache": cache,
             "inputs_embeds": inputs_embeds,
         }
         shown = kwargs.pop("output_hidden_states", None)
@@ -266,27 +280,22 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
                 **{name: value for name, value in optional.items() if value is not None},
                 **kwargs,
             )
-        result = FaceGPTOutput(
-            logits=outputs.logits,
-            past_key_values=outputs.past_key_values,
-            hidden_states=choose_layers(outputs.hidden_states, shown),
-            attentions=outputs.attentions,
-        )
+        result = FaceGPTOutput.of(outputs, choose_layers(outputs.hidden_states, shown))
         if labels is not None and following is None:
             following = F.pad(labels[:, 1:], (0, 1), value=-100)
-        terms = {} if following is None else {"text": text_loss(outputs.logits, following, logits_to_keep)}
-        if input_ids is not None and input_ids.shape[1] == outputs.hidden_states[-1].shape[1]:
-            faces = find_decoded_faces(
-                outputs.hidden_states[-1],
-                input_ids,
-                labels,
-                self.config.face_token_id,
-                self.face_head.output.weight.device,
-            )
+        text = None if following is None else text_loss(outputs.logits, following, logits_to_keep)
+        terms = {} if text is None else {"text": text}
+        states, token = outputs.hidden_states[-1], self.config.face_token_id
+        if input_ids is not None and input_ids.shape[1] == states.shape[1]:
+            faces = find_decoded_faces(states, input_ids, labels, token, self.face_head.device)
             targets = FaceTargets(
                 picture_cameras, face_targets, face_landmarks, face_images, face_references, typical_faces
             )
-            self._decode_faces(faces, input_ids, given_faces, targets, terms, result)
+            outcome = self._decode_faces(faces, input_ids, given_faces, targets, text)
+            if outcome is not None:
+                terms, result.face_references = outcome.terms, outcome.references
+                if len(faces.states):
+                    result.face_code, result.face_log_variance, result.face_parameters = outcome[1:4]
         if terms:
             result.loss_terms = {name: term.mean for name, term in terms.items()}
             result.loss_counts = {name: term.count for name, term in terms.items()}
@@ -305,7 +314,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             raise ValueError("got given_faces without input_ids; give the ids, which say where the faces are")
         places = find_faces(input_ids, self.config.face_token_id)
         check_given_faces(given_faces, len(places.rows), self.config.face_model_config)
-        device = self.face_encoder.output.weight.device
+        device = self.face_head.device
         with torch.autocast(device.type, enabled=False):
             values = self.face_encoder(given_faces.to(device, torch.float32))
         return FaceOffsets(places, values.to(input_ids.device), input_ids.shape[0])
@@ -333,7 +342,7 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
         Returns:
             Three `torch.Tensor` of shape `(N, P)`: code, its log-variance, and the parameters of the code.
         """
-        states = states.to(self.face_head.output.weight.device)
+        states = states.to(self.face_head.device)
         cameras = FaceTargets(picture_cameras, None, None, None).checked(states.shape[0], states).picture_cameras
         # From the head's output on, everything runs in float32: a millimetre is 1/200 of a head.
         with torch.autocast(states.device.type, enabled=False):
@@ -341,9 +350,13 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             parameters = decode(code, cast(Tensor, cameras).to(code), self.face_model.config)
         return code, log_variance, parameters_to_vector(parameters)
 
-    def _see(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        """Features of sRGB pictures `(N, 3, S, S)`, with a gradient to these alone."""
-        return vision_features(self.vlm, pictures, self.config.image_mean, self.config.image_std)
+    def compare_images(self) -> ImageComparison:
+        """How renders are compared with photographs: features of pictures come with a gradient to these alone."""
+
+        def see(pictures: Tensor) -> tuple[Tensor, ...]:
+            return vision_features(self.vlm, pictures, self.config.image_mean, self.config.image_std)
+
+        return ImageComparison(self.config.render_size, self.config.loss_weights, see)
 
     def _decode_faces(
         self,
@@ -351,37 +364,28 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
         input_ids: Tensor,
         given_faces: Tensor | None,
         targets: FaceTargets,
-        terms: dict[str, LossTerm],
-        result: FaceGPTOutput,
-    ) -> None:
+        text: LossTerm | None,
+    ) -> FaceOutcome | None:
+        """What the faces of answers are and, where there is something to learn from, what they and the words cost;
+        `None` where there is neither."""
         targets = targets.checked(len(faces.states), faces.states)
-        code, log_variance, vectors = self.decode_states(faces.states, targets.picture_cameras)
-        parameters = vector_to_parameters(vectors, self.face_model.config)
-        touched, supervised = code.sum() + log_variance.sum(), slice(None)
-        with torch.autocast(code.device.type, enabled=False):
-            # CODEPATH: facegpt-nano, from nano_words.yaml on, reads and edits faces; what nano_polish.yaml and earlier
-            # recipes train, and a VLM just wrapped without the setting, only see them.
-            if self.config.dialogue_hidden_size:
-                has_picture = (input_ids == self.config.image_token_id).any(-1).to(code.device)
-                outcome = supervise_dialogue(self, faces, vectors, given_faces, targets, has_picture)
-                terms |= outcome.terms
-                vectors, result.face_references = outcome.parameters, outcome.references
-                touched, supervised = touched + outcome.touched, rows_where(outcome.from_picture)
-            elif targets.references is not None:
-                raise ValueError(_NO_DIALOGUE.format("face_references"))
-            terms |= face_loss_terms(
-                self.face_model,
-                code[supervised],
-                log_variance[supervised],
-                select_faces(parameters, supervised),
-                targets.select(supervised),
-                ImageComparison(self.config.render_size, self.config.loss_weights, self._see),
-            )
-        if "text" in terms:
-            # Every head has a gradient in every batch: distributed training waits for it from every process.
-            terms["text"] = LossTerm(terms["text"].total + 0.0 * touched, terms["text"].count)
-        if len(faces.states):
-            result.face_code, result.face_log_variance, result.face_parameters = code, log_variance, vectors
+        learns = text is not None or targets.are_given
+        if not learns and not len(faces.states):
+            return None
+        decoded = FaceOutcome({}, *self.decode_states(faces.states, targets.picture_cameras), None)
+        if not learns:
+            return decoded
+        # CODEPATH: facegpt-nano, from nano_words.yaml on, reads and edits faces; what nano_polish.yaml and earlier
+        # recipes train, and a VLM just wrapped without the setting, only see them.
+        if targets.references is not None and self.config.dialogue_hidden_size is None:
+            raise ValueError(_NO_DIALOGUE.format("face_references"))
+        has_picture = (input_ids == self.config.image_token_id).any(-1).to(decoded.code.device)
+        with torch.autocast(decoded.code.device.type, enabled=False):
+            outcome, touched = supervise_faces(self, decoded, faces, given_faces, targets, has_picture)
+        if text is None:
+            return outcome
+        # Every head has a gradient in every batch: distributed training waits for it from every process.
+        return outcome._replace(terms={"text": LossTerm(text.total + 0.0 * touched, text.count), **outcome.terms})
 
 
 @torch.no_grad()

@@ -30,6 +30,7 @@ from transformers import initialization as init
 from .configuration_facegpt import MorphableModelConfig
 from .face_parameters import FaceParameters, parameter_sizes
 from .mesh import Mesh
+from .module_state import FullPrecisionModule
 from .rotations import yaw_pitch_roll_to_matrix
 
 LANDMARK_KINDS = {"68": 68, "468": 468, "7": 7}
@@ -45,7 +46,7 @@ HALF_PRECISION_BUFFERS = (
 LEARNED_BUFFERS = ("albedo_mean", "albedo_basis")  # what photographs can tell without telling of shape
 
 
-class MorphableModel(PreTrainedModel):
+class MorphableModel(FullPrecisionModule, PreTrainedModel):
     """A 3D morphable face model as buffers, nothing of it trainable unless `learn_albedo` is called.
 
     Args:
@@ -104,6 +105,7 @@ class MorphableModel(PreTrainedModel):
             init.copy_(module.get_buffer(name), value.to(module.get_buffer(name)))
 
     @cached_property
+    @torch.inference_mode(False)  # what is kept serves training later
     @torch.no_grad()
     def component_visibility(self) -> Tensor:
         """How much each number of `FaceParameters` changes the face region, `(P,)`: the root mean square change of
@@ -117,6 +119,7 @@ class MorphableModel(PreTrainedModel):
         return torch.cat(groups)
 
     @cached_property
+    @torch.inference_mode(False)  # what is kept serves training later
     @torch.no_grad()
     def mirrored_vertices(self) -> Tensor:
         """For each vertex of the mean face the one nearest to its mirror image, `(V,)` int64."""
@@ -147,7 +150,8 @@ class MorphableModel(PreTrainedModel):
         Returns:
             `Mesh` of N faces.
         """
-        return Mesh(self.shape(parameters), self.albedo(parameters.albedo), self.triangles)
+        with torch.autocast(self.device.type, enabled=False):
+            return Mesh(self.shape(parameters), self.albedo(parameters.albedo), self.triangles)
 
     def shape(self, parameters: FaceParameters) -> Tensor:
         """Vertices `(N, V, 3)` of N faces; identity, expression and gaze are used."""

@@ -28,10 +28,11 @@ from typing import Any, cast
 import torch
 from torch.utils.data import Dataset
 from transformers import Pipeline
-from transformers.image_utils import load_image
 
 from .dialogue import Answer, Dialogue, answer_dialogues, keep_what_is_known, look_first, no_faces, user_message
-from .generation_facegpt import check_pictures
+from .face_detection import check_photos
+from .flow_head import FaceSampling, seeded_generator
+from .photograph import Photograph, read_photograph
 from .processing_facegpt import RECONSTRUCT_ALL, FaceGPTProcessor
 from .reconstruction import to_device
 
@@ -59,16 +60,17 @@ class FaceChatPipeline(Pipeline):
         """Ask about photographs.
 
         Args:
-            images (*optional*): a `PIL.Image.Image`, or the path or URL of one; a list of them; or, in place of both
-                arguments, records `{"image": ..., "text": ...}`, either of which may be missing: one of them, a list,
-                an iterator or a `Dataset`.
+            images (*optional*): a photograph as `read_photograph` takes it (path, URL, bytes, image, array); a list
+                of them; or, in place of both arguments, records `{"image": ..., "text": ...}`, either of which may be
+                missing: one of them, a list, an iterator or a `Dataset`.
             text (`str` or `list[str]`, *optional*): what to say of each image, one text for all, or without images.
                 Default: to reconstruct every face.
-            kwargs: of `generate`, such as `max_new_tokens`, `do_sample` or `min_faces`; and `batch_size`.
+            kwargs: of `generate`, such as `max_new_tokens`, `do_sample` or `min_faces`; `batch_size`; and `seed`
+                (`int`) of the faces that are made from words. Default: another one for each call of the model.
 
         Returns:
-            `dict` with `text` (`str`, `<FACE>` where a face is shown) and `faces` (`Reconstruction`, one face for
-            each `<FACE>`); a list of them for lists.
+            `dict` with `text` (`str`, `<FACE>` where a face is shown), `faces` (`Reconstruction`, one face for each
+            `<FACE>`) and `seed` (`int`); a list of them for lists.
 
         Raises:
             ValueError: if there is neither image nor text, or texts are not as many as images.
@@ -85,7 +87,10 @@ class FaceChatPipeline(Pipeline):
             raise ValueError("got neither an image nor a text; give one of them, or both")
         words = RECONSTRUCT_ALL if text is None else text
         message = user_message(words, cast(FaceGPTProcessor, self.processor), image=image is not None)
-        seen = None if image is None else check_pictures([load_image(image)])[0]
+        if image is None:
+            return {"question": Dialogue((message,), no_faces(self.model), None)}
+        photograph = read_photograph(image)
+        [seen] = check_photos([photograph.image], [photograph.focal])
         return {"question": Dialogue((message,), no_faces(self.model), seen)}
 
     def _forward(self, input_tensors: dict[str, Any], **forward_parameters: Any) -> dict[str, Any]:
@@ -93,14 +98,18 @@ class FaceChatPipeline(Pipeline):
         alone = isinstance(questions, Dialogue)
         processor = cast(FaceGPTProcessor, self.processor)
         asked, found = look_first(self.model, processor, [questions] if alone else questions)
-        answers = answer_dialogues(self.model, processor, asked, **forward_parameters)
+        generator = seeded_generator(forward_parameters.pop("seed", None))
+        settings = {"face_sampling": FaceSampling(generator), **forward_parameters}
+        answers = answer_dialogues(self.model, processor, asked, **settings)
         answers = [keep_what_is_known(answer, [seen]) for answer, seen in zip(answers, found, strict=True)]
-        return {"answer": answers[0] if alone else answers}
+        seeds = [generator.initial_seed()] * len(answers)
+        return {"answer": answers[0], "seed": seeds[0]} if alone else {"answer": answers, "seed": seeds}
 
     def postprocess(self, model_outputs: dict[str, Any], **postprocess_parameters: Any) -> dict[str, Any]:
-        """Words and faces."""
+        """Words and faces, and the seed of those that were made from words."""
         answer: Answer = model_outputs["answer"]
-        return {"text": answer.text, "faces": to_device(answer.faces, torch.device("cpu"))}
+        faces = to_device(answer.faces, torch.device("cpu"))
+        return {"text": answer.text, "faces": faces, "seed": model_outputs["seed"]}
 
     def _ensure_tensor_on_device(self, inputs: Any, device: torch.device) -> Any:
         # The base class would turn records into plain tuples; the model takes to its device what it reads.
@@ -125,7 +134,7 @@ def _pair_up(images: Any, text: Any) -> Any:
 
 
 def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | Photograph)
 
 
 def _all_records(values: Sequence[Any]) -> bool:

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import torch
@@ -30,13 +31,16 @@ from transformers import AddedToken, BatchFeature, ProcessorMixin
 from transformers.models.auto.processing_auto import processor_class_from_name
 from transformers.utils.auto_docstring import auto_docstring
 
-from .conversation import check_image_count, frame_images
+from .conversation import check_image_count, frame_images, read_images
 from .picture_frame import PictureFrame, PictureNormalization, frame_square, tensor_to_image
 
 FACE_TOKEN = "<FACE>"
 RECONSTRUCT_ALL = "Reconstruct every face, from left to right."
 RECONSTRUCT_ONE = "Reconstruct the face in the middle."
 RECONSTRUCT_NAMED = "Reconstruct {}."
+_CACHES = ("end_token_id", "_normalization")  # of a processor
+# Fast tokenizers set padding and truncation on themselves before they read a text, so one thread at a time uses them.
+_TOKENIZING = RLock()
 
 
 @auto_docstring(custom_intro="Wraps the processor of a vision-language model, whichever that is.")
@@ -75,11 +79,13 @@ class FaceGPTProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> "FaceGPTProcessor":
-        """Load a processor that `save_pretrained` wrote, or the files of one from the Hub.
+        """Load a processor that `save_pretrained` wrote, or the files of one from the Hub. Code that lies beside them
+        runs only with `trust_remote_code=True`; nobody is asked.
 
         Raises:
             ValueError: if `processor_config.json` is not that of a `FaceGPTProcessor`.
         """
+        kwargs.setdefault("trust_remote_code", False)
         settings, _ = cls.get_processor_dict(pretrained_model_name_or_path, **kwargs)
         name = settings.get("vlm_processor_class")
         processor_class = None if name is None else processor_class_from_name(name)
@@ -109,6 +115,10 @@ class FaceGPTProcessor(ProcessorMixin):
         if self._auto_class is not None:
             settings["auto_map"] = {self._auto_class: f"{Path(__file__).stem}.{type(self).__name__}"}
         return settings
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was found out by trying: `datasets.map` must know a processor again after its first use."""
+        return {name: value for name, value in self.__dict__.items() if name not in _CACHES}
 
     @property
     def tokenizer(self) -> Any:
@@ -159,7 +169,8 @@ class FaceGPTProcessor(ProcessorMixin):
             return self.tokenizer.eos_token_id
         answer = {"role": "assistant", "content": [{"type": "text", "text": FACE_TOKEN}]}
         written = self.apply_chat_template([*self.reconstruct_messages(), answer])
-        behind = self.tokenizer(written.rpartition(FACE_TOKEN)[2], add_special_tokens=False)["input_ids"]
+        with _TOKENIZING:
+            behind = self.tokenizer(written.rpartition(FACE_TOKEN)[2], add_special_tokens=False)["input_ids"]
         special = behind and behind[0] in self.tokenizer.all_special_ids
         return behind[0] if special else self.tokenizer.eos_token_id
 
@@ -171,13 +182,16 @@ class FaceGPTProcessor(ProcessorMixin):
         """As the wrapped processor's. With `tokenize=True`, images are framed as `reconstruct` frames photographs."""
         if tokenize:
             conversation = frame_images(conversation, self)
-        return self.vlm_processor.apply_chat_template(conversation, *args, tokenize=tokenize, **kwargs)
+        with _TOKENIZING:
+            return self.vlm_processor.apply_chat_template(conversation, *args, tokenize=tokenize, **kwargs)
 
     def decode(self, *args: Any, **kwargs: Any) -> str:
-        return self.tokenizer.decode(*args, **kwargs)
+        with _TOKENIZING:
+            return self.tokenizer.decode(*args, **kwargs)
 
     def batch_decode(self, *args: Any, **kwargs: Any) -> list[str]:
-        return self.tokenizer.batch_decode(*args, **kwargs)
+        with _TOKENIZING:
+            return self.tokenizer.batch_decode(*args, **kwargs)
 
     def post_process_image_text_to_text(self, *args: Any, **kwargs: Any) -> list[str]:
         return self.vlm_processor.post_process_image_text_to_text(*args, **kwargs)
@@ -219,9 +233,11 @@ class FaceGPTProcessor(ProcessorMixin):
             begin = self.tokenizer.bos_token
             begun = begin is not None and any(prompt.startswith(begin) for prompt in prompts)
             kwargs.setdefault("add_special_tokens", not begun)
-        if pictures is not None:
-            return self._read_pictures(pictures, prompts, kwargs)
-        return self.vlm_processor(images=images, text=text, **kwargs)
+        photographs = read_images(images)
+        with _TOKENIZING:
+            if pictures is not None:
+                return self._read_pictures(pictures, prompts, kwargs)
+            return self.vlm_processor(images=photographs, text=text, **kwargs)
 
     def _write_dialogues(self, messages: Sequence[Any]) -> list[str]:
         dialogues = [messages] if isinstance(messages[0], dict) else messages

@@ -78,9 +78,10 @@ def landmarks_in_photo(
         camera (`Camera`): N cameras, before the faces' own focal corrections.
         kind (`str`): `"68"` (iBUG), `"468"` (MediaPipe) or `"7"` (NoW).
     """
-    points = face_model.landmarks(face_model(parameters).vertices, kind)
-    placed = place_in_camera(points, parameters.rotation, parameters.translation)
-    return project(placed, true_camera(parameters, camera))
+    with torch.autocast(camera.focal.device.type, enabled=False):
+        points = face_model.landmarks(face_model.shape(parameters), kind)
+        placed = place_in_camera(points, parameters.rotation, parameters.translation)
+        return project(placed, true_camera(parameters, camera))
 
 
 def face_boxes(landmarks: Tensor, enlargement: float = 1.2) -> Tensor:

@@ -21,11 +21,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from PIL import Image
 
 from .dialogue import Dialogue, answer_dialogues, give_faces, no_faces
-from .generation_facegpt import check_pictures, reconstruct
-from .processing_facegpt import FaceGPTProcessor
+from .face_detection import check_photos, reconstruct
 from .prompt_checks import check_words
 from .reconstruction import Reconstruction, select_reconstruction
 from .refinement import refine
@@ -34,19 +32,19 @@ from .refinement import refine
 def reconstruct_named(
     model: Any,
     processor: Any,
-    images: Sequence[Image.Image],
+    images: Any,
     reference: str | Sequence[str | None],
     *,
-    focals: Sequence[float | None] | None = None,
+    focals: Any = None,
     refine_steps: int = 0,
-    batch_size: int = 8,
+    batch_size: int = 16,
 ) -> list[Reconstruction]:
     """The faces of each photograph that words name.
 
     Args:
-        model (`FaceGPTForConditionalGeneration`): in evaluation mode, with the parts for dialogue.
+        model (`FaceGPTForConditionalGeneration`): with the parts for dialogue.
         processor (`FaceGPTProcessor` or `None`): `None` loads the one saved beside the model.
-        images (sequence of `PIL.Image.Image`): RGB, upright.
+        images: a photograph as `read_photograph` takes it, or many.
         reference (`str`, or a sequence of `str` or `None`): words such as "the woman on the left", for all images or
             for each of them; `None` keeps all faces.
         focals, refine_steps, batch_size: as in `reconstruct`.
@@ -61,13 +59,14 @@ def reconstruct_named(
             "reconstruct all faces"
         )
     if processor is None:
-        processor = FaceGPTProcessor.from_pretrained(model.name_or_path)
-    pictures = check_pictures(images, focals)
-    given = [reference] * len(images) if isinstance(reference, str) else list(reference)
-    if len(given) != len(images):
-        raise ValueError(f"got {len(given)} references for {len(images)} images; give one for all, or one per image")
+        processor = model.load_processor()
+    pictures = check_photos(images, focals)
+    given = [reference] * len(pictures) if isinstance(reference, str) else list(reference)
+    if len(given) != len(pictures):
+        raise ValueError(f"got {len(given)} references for {len(pictures)} images; give one for all, or one per image")
+    photographs, lengths = [picture.image for picture in pictures], [picture.focal for picture in pictures]
     references = [None if words is None else check_words(words, processor.tokenizer) for words in given]
-    found = reconstruct(model, processor, images, focals=focals, batch_size=batch_size)
+    found = reconstruct(model, processor, photographs, focals=lengths, batch_size=batch_size)
     asked = [row for row, words in enumerate(references) if words is not None and len(found[row].probability)]
     for start in range(0, len(asked), batch_size):
         rows = asked[start : start + batch_size]
@@ -84,4 +83,4 @@ def reconstruct_named(
             # A face of the answer that repeats one before it refers to that one, which is chosen already.
             chosen = sorted({face for face in answer.references if 0 <= face < len(found[row].probability)})
             found[row] = select_reconstruction(found[row], torch.tensor(chosen, dtype=torch.long))
-    return refine(model, processor, images, found, steps=refine_steps, batch_size=batch_size)
+    return refine(model, processor, photographs, found, steps=refine_steps, batch_size=batch_size)

@@ -33,6 +33,7 @@ from .face_parameters import FaceParameters, concatenate_faces, parameters_to_ve
 from .losses import masked_photometric_loss
 from .mesh import Mesh
 from .morphable_model import MorphableModel
+from .photograph import read_photographs
 from .reconstruction import Reconstruction, face_boxes, landmarks_in_photo
 from .renderer import render_mesh
 
@@ -53,8 +54,8 @@ class _Crops(NamedTuple):
 def refine(
     model: Any,
     processor: Any,
-    images: Sequence[Image.Image],
-    reconstructions: Sequence[Reconstruction],
+    images: Any,
+    reconstructions: Reconstruction | Sequence[Reconstruction],
     *,
     steps: int = 40,
     batch_size: int = 8,
@@ -65,8 +66,8 @@ def refine(
     Args:
         model (`FaceGPTForConditionalGeneration`): the 3DMM and the device are its.
         processor (`FaceGPTProcessor`): cuts the square around a face, as for the second look.
-        images (sequence of `PIL.Image.Image`): RGB, upright.
-        reconstructions (sequence of `Reconstruction`): what `reconstruct` found in each of them.
+        images: a photograph as `read_photograph` takes it, or a sequence of such.
+        reconstructions (`Reconstruction`, or a sequence of such): what `reconstruct` found in each of them.
         steps (`int`): of gradient descent; 0 changes nothing.
         batch_size (`int`): faces fitted together.
         done (`Callable`): told of the number of faces of each batch that is done.
@@ -78,15 +79,20 @@ def refine(
         ValueError: if there are not as many reconstructions as images, `steps` is negative, or faces come without
             standard deviations.
     """
-    if len(images) != len(reconstructions):
-        raise ValueError(f"got {len(reconstructions)} reconstructions of {len(images)} images; give one per image")
-    if steps < 0:
-        raise ValueError(f"got steps={steps}, wanted 0 or more")
+    photographs = [photograph.image for photograph in read_photographs(images)]
+    reconstructions = [reconstructions] if isinstance(reconstructions, Reconstruction) else list(reconstructions)
+    if len(photographs) != len(reconstructions):
+        raise ValueError(
+            f"got {len(reconstructions)} reconstructions of {len(photographs)} images; give one per image"
+        )
+    check_batch_size(batch_size)
+    if not isinstance(steps, int) or steps < 0:
+        raise ValueError(f"got steps={steps} of refinement, wanted a whole number; give 0 for none, or such as 40")
     counts = [len(reconstruction.probability) for reconstruction in reconstructions]
     if steps == 0 or not sum(counts):
         return list(reconstructions)
     fitted = []
-    for crops in _cut(model, processor, images, reconstructions, batch_size):
+    for crops in _cut(model, processor, photographs, reconstructions, batch_size):
         fitted.append(_fit(model.face_model, crops, steps))
         done(len(crops.pictures))
     faces = concatenate_faces(fitted)
@@ -95,6 +101,12 @@ def refine(
         reconstruction._replace(parameters=select_faces(faces, slice(start, start + count)))
         for reconstruction, start, count in zip(reconstructions, starts, counts, strict=False)
     ]
+
+
+def check_batch_size(batch_size: Any) -> None:
+    """A whole number of pictures, at least one."""
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"got batch_size={batch_size}, wanted a whole number of at least 1; give such as 8")
 
 
 def _cut(
@@ -127,9 +139,25 @@ def _known_deviation(reconstruction: Reconstruction) -> FaceParameters:
     return reconstruction.standard_deviation
 
 
-@torch.enable_grad()
 def _fit(face_model: MorphableModel, crops: _Crops, steps: int) -> FaceParameters:
     """Adam on steps in units of the head's standard deviation, where the prior is round; the best step is kept."""
+    # Whatever the caller has switched off or on: this needs gradients, and float32.
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(crops.pictures.device.type, enabled=False),
+    ):
+        return _descend(face_model, _own_copy(crops), steps)
+
+
+def _own_copy(crops: _Crops) -> _Crops:
+    """The same numbers in tensors that were not made in inference mode, so that gradients can pass."""
+    pictures, cameras, *faces = crops
+    copies = (FaceParameters(*(group.clone() for group in face)) for face in faces)
+    return _Crops(pictures.clone(), cameras.clone(), *copies)
+
+
+def _descend(face_model: MorphableModel, crops: _Crops, steps: int) -> FaceParameters:
     config = face_model.config
     start = encode(crops.parameters, crops.cameras, config).detach()
     deviation = _deviation_of_code(crops, config)

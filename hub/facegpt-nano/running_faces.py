@@ -215,7 +215,7 @@ def start_faces(
     sampling: FaceSampling,
 ) -> RunningFaces:
     """The faces of `batch` prompts whose answers are about to be generated; prompts may be embeddings without ids."""
-    device = model.face_head.output.weight.device
+    device = model.face_head.device
     dialogue = model.config.dialogue_hidden_size is not None
     ids = torch.zeros(batch, 0, dtype=torch.long) if prompt_ids is None or not dialogue else prompt_ids
     places = FacePlaces(*(place.to(device) for place in find_faces(ids, model.config.face_token_id)))

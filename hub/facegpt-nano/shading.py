@@ -67,13 +67,14 @@ def shade(albedo: Tensor, normals: Tensor, light: Tensor) -> Tensor:
 
 
 def linear_to_srgb(linear: Tensor) -> Tensor:
-    """Encode linear colour in [0, 1] as sRGB (IEC 61966-2-1)."""
-    # The power's slope has no bound at 0, and `where` would turn it into NaN: keep it away from there.
-    curve = 1.055 * linear.clamp_min(0.0031308).pow(1 / 2.4) - 0.055
-    return torch.where(linear <= 0.0031308, 12.92 * linear, curve)
+    """Encode linear colours in [0, 1], of any shape that holds three numbers for each, as sRGB (IEC 61966-2-1).
 
-
-def srgb_to_linear(srgb: Tensor) -> Tensor:
-    """Decode sRGB in [0, 1] to linear colour."""
-    curve = ((srgb.clamp_min(0.04045) + 0.055) / 1.055).pow(2.4)
-    return torch.where(srgb <= 0.04045, srgb / 12.92, curve)
+    Raises:
+        ImportError: where kornia is not installed.
+    """
+    try:  # what finds faces and makes them from words draws none, and must do without
+        from kornia.color import linear_rgb_to_rgb
+    except ImportError as error:
+        raise ImportError("drawing faces needs the package kornia; run `pip install kornia`") from error
+    # The curve is that of each number by itself, but kornia wants to see three planes.
+    return linear_rgb_to_rgb(linear.reshape(3, 1, -1)).reshape(linear.shape)

@@ -202,11 +202,6 @@ def bake_texture(attributes: Tensor, triangles: Tensor, uv_map: UVMap, size: tup
     return fill_texture(interpolate(attributes, triangles, repeated), fragments.triangle_index[0] >= 0)
 
 
-def used_texels(uv_map: UVMap, size: tuple[int, int]) -> Tensor:
-    """Which texels `(h, w)` of a texture of that size have their centre in a triangle."""
-    return _unwrapped(uv_map, size, ArgumentCheck()).triangle_index[0] >= 0
-
-
 def fill_texture(texture: Tensor, used: Tensor) -> Tensor:
     """Give unused texels the mean colour of used ones nearby: pixels see them at seams and in the distance.
 

@@ -39,7 +39,10 @@ class VertexCorners(NamedTuple):
 
 
 class Topology:
-    """Triangles `(F, 3)` and the tables that renderers make of them. Keep nothing that is asked once."""
+    """Triangles `(F, 3)` and the tables that renderers make of them. Keep nothing that is asked once.
+
+    Tables are made outside of inference mode, whoever asks first: they serve gradients later.
+    """
 
     def __init__(self, triangles: Tensor):
         if triangles.dim() != 2 or triangles.shape[-1] != 3 or triangles.dtype != torch.int64:
@@ -52,6 +55,7 @@ class Topology:
         self.highest = int(triangles.max()) if triangles.numel() else -1
 
     @cached_property
+    @torch.inference_mode(False)
     def columns(self) -> Tensor:
         """The first, second and third corners `(3, F)`."""
         return self.triangles.T.contiguous()
@@ -72,11 +76,13 @@ class Topology:
         return torch.stack(self.edges, dim=1).to(torch.int32).numpy().view(np.uint32)
 
     @cached_property
+    @torch.inference_mode(False)
     def vertex_corners(self) -> VertexCorners:
         vertex, corner = self.triangles.flatten().sort(stable=True)
         first = torch.searchsorted(vertex, torch.arange(self.highest + 2, device=vertex.device))
         return VertexCorners(first, corner)
 
+    @torch.inference_mode(False)
     def repeated(self, copies: int, vertices: int) -> Tensor:
         """Triangles `(copies * F, 3)` of so many meshes of so many vertices, one after another; made once."""
         if (copies, vertices) not in self._repeated:
@@ -90,6 +96,7 @@ class Topology:
         return VertexCorners(torch.cat((first, first[-1:].expand(vertices + 1 - len(first)))), corner)
 
     @cached_property
+    @torch.inference_mode(False)
     def edges(self) -> Edges:
         start, end = self.triangles.flatten(), self.triangles.roll(-1, dims=1).flatten()
         key = torch.minimum(start, end) * (self.highest + 1) + torch.maximum(start, end)
@@ -116,6 +123,7 @@ def topology_of(triangles: Tensor) -> Topology:
         return Topology(triangles)
     known = _KNOWN.get(triangles)
     if known is None or known[0] != triangles._version:
-        known = triangles._version, Topology(triangles)
+        with torch.inference_mode(False):
+            known = triangles._version, Topology(triangles)
         _KNOWN[triangles] = known
     return known[1]

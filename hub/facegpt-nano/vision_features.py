@@ -17,14 +17,15 @@ Any tower that reads pictures as `(N, 3, H, W)` will do, whichever the family; o
 processor cut, as Qwen-VL's, is refused.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from inspect import signature
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from .module_state import evaluating
 
 
 def vision_tower(vlm: Any) -> Any:
@@ -72,21 +73,9 @@ def vision_features(
     middle, width = (pictures.new_tensor(list(values)).view(3, 1, 1) for values in (mean, deviation))
     weights = {name: value.detach() for name, value in tower.named_parameters()}
     pixels = ((pictures - middle) / width).to(next(iter(weights.values())).dtype)
-    with _evaluating(tower):
+    with evaluating(tower):
         outputs = torch.func.functional_call(
             tower, weights, (), {"pixel_values": pixels, "output_hidden_states": True, "return_dict": True}
         )
     states = outputs.hidden_states or (outputs.last_hidden_state,)
     return states[len(states) // 2].float(), outputs.last_hidden_state.float()
-
-
-@contextmanager
-def _evaluating(tower: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; parts that were in it already stay in it afterwards."""
-    training = [module for module in tower.modules() if module.training]
-    tower.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-from transformers import AutoConfig
 from transformers.utils import logging
 
 from modeling_facegpt import FaceGPTConfig, FaceGPTForConditionalGeneration, FaceGPTProcessor
@@ -79,18 +78,18 @@ def load_checkpoint(name: str = DEFAULT_CHECKPOINT, device: str | torch.device =
     """
     directory = find_checkpoint(name)
     try:
-        config = AutoConfig.from_pretrained(directory)
+        kind = FaceGPTConfig.get_config_dict(directory)[0].get("model_type")
+        if kind == FaceGPTConfig.model_type:  # Of no other kind is a configuration made, nor its code wanted.
+            FaceGPTConfig.from_pretrained(directory, trust_remote_code=False)
     except Exception as error:  # Configurations fail with nearly any exception.
         raise CheckpointError(
             f"the configuration of checkpoint {name} cannot be read ({_first_line(error)})"
         ) from error
-    if not isinstance(config, FaceGPTConfig):
-        raise CheckpointError(
-            f"checkpoint {name} is a {config.model_type!r} model, and only FaceGPT's can be used here"
-        )
+    if kind != FaceGPTConfig.model_type:
+        raise CheckpointError(f"checkpoint {name} is a {kind!r} model, and only FaceGPT's can be used here")
     model = _load_model(name, directory)
     try:
-        processor = FaceGPTProcessor.from_pretrained(directory)
+        processor = FaceGPTProcessor.from_pretrained(directory, trust_remote_code=False)
     except Exception as error:
         raise CheckpointError(f"the processor of checkpoint {name} cannot be loaded ({_first_line(error)})") from error
     try:
@@ -111,6 +110,7 @@ def _load_model(name: str, directory: Path) -> FaceGPTForConditionalGeneration:
             directory,
             dtype=torch.float32,
             use_safetensors=True,
+            trust_remote_code=False,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )

@@ -140,7 +140,9 @@ def morphable_model(
 
         from .checkpoints import find_checkpoint
 
-        model = MorphableModel.from_pretrained(find_checkpoint(face_model), dtype=torch.float32)
+        model = MorphableModel.from_pretrained(
+            find_checkpoint(face_model), dtype=torch.float32, trust_remote_code=False
+        )
     results = evaluate_morphable_model(model, data, count, seed)
     medians = sorted(result.median for result in results)
     figures = {

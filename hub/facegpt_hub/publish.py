@@ -50,10 +50,10 @@ def publish(runs: list[Path], evaluations: list[Path], output: Path) -> None:
 
 def write_checkpoint(run: Path, output: Path) -> None:
     """Weights, configuration, processor and code of a run."""
-    model = FaceGPTForConditionalGeneration.from_pretrained(run, dtype=torch.float32)
+    model = FaceGPTForConditionalGeneration.from_pretrained(run, dtype=torch.float32, trust_remote_code=False)
     state = {name: _for_disk(name, value) for name, value in model.state_dict().items()}
     model.save_pretrained(output, state_dict=state)
-    FaceGPTProcessor.from_pretrained(run).save_pretrained(output)
+    FaceGPTProcessor.from_pretrained(run, trust_remote_code=False).save_pretrained(output)
     write_code_copy(output)
 
 

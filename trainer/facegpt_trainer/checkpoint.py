@@ -53,8 +53,8 @@ def load_checkpoint(
         # Without one, a model of the default configuration would be built, with billions of random weights.
         if Path(name).is_dir() and not (Path(name) / CONFIG_NAME).is_file():
             raise OSError(f"it has no {CONFIG_NAME}")
-        model = FaceGPTForConditionalGeneration.from_pretrained(name, dtype=dtype, **settings)
-        return model, FaceGPTProcessor.from_pretrained(name)
+        model = FaceGPTForConditionalGeneration.from_pretrained(name, dtype=dtype, trust_remote_code=False, **settings)
+        return model, FaceGPTProcessor.from_pretrained(name, trust_remote_code=False)
     except (OSError, SafetensorError) as error:
         raise ValueError(
             f"got {name}, which cannot be read here ({str(error).splitlines()[0]}); name a directory or a checkpoint "
@@ -70,7 +70,7 @@ def build_untrained(face_model: str, *, seed: int = 0) -> tuple[FaceGPTForCondit
         seed (`int`): of weights and tokenizer.
     """
     vlm, vlm_processor = build_nano_vlm(seed)
-    shape = MorphableModel.from_pretrained(face_model, dtype=torch.float32)
+    shape = MorphableModel.from_pretrained(face_model, dtype=torch.float32, trust_remote_code=False)
     side = vlm.config.vision_config.image_size  # pyright: ignore[reportAttributeAccessIssue]
     processor = FaceGPTProcessor.from_vlm_processor(vlm_processor, render_size=side)
     config = FaceGPTConfig(

@@ -33,7 +33,7 @@ def check_face_model(checkpoint: str, config: FaceGPTConfig, face_model: str) ->
         config (`FaceGPTConfig`): its configuration.
         face_model (`str`): path or Hub id of the `MorphableModel`.
     """
-    wanted = MorphableModelConfig.from_pretrained(face_model)
+    wanted = MorphableModelConfig.from_pretrained(face_model, trust_remote_code=False)
     if different := _differences(_plain(config.face_model_config), _plain(wanted)):
         raise ValueError(
             f"got the checkpoint {checkpoint} of another 3DMM than {face_model} ({different}); leave face_model out, "

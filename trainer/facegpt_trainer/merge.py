@@ -38,7 +38,7 @@ def merge(run: Path, output: Path) -> None:
     adapted = load_adapters(run)
     model = adapted.merge_and_unload()
     model.save_pretrained(output)
-    FaceGPTProcessor.from_pretrained(run).save_pretrained(output)
+    FaceGPTProcessor.from_pretrained(run, trust_remote_code=False).save_pretrained(output)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -37,6 +37,7 @@ from modeling_facegpt.photograph import Photograph
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import Reconstruction
 
+from .packaged_checkpoints import locate_checkpoint
 from .pictures.photograph_stream import PhotographStream, TooManyProblemsError, open_stream
 
 SETTINGS = "settings.json"
@@ -228,11 +229,12 @@ def _run(given: argparse.Namespace) -> int:
         _keep_settings(given.output, {name: getattr(given, name) for name in kept} | {"shards": stream.shards})
     if state.is_main_process and state.num_processes > stream.shards:
         print(f"{stream.shards} shards keep only as many of {state.num_processes} processes busy", file=sys.stderr)
-    model = FaceGPTForConditionalGeneration.from_pretrained(given.model).eval()
+    checkpoint = locate_checkpoint(given.model)
+    model = FaceGPTForConditionalGeneration.from_pretrained(checkpoint, trust_remote_code=False).eval()
     model.to(state.device)  # pyright: ignore[reportArgumentType]
     done = reconstruct_stream(
         model,
-        FaceGPTProcessor.from_pretrained(given.model),
+        FaceGPTProcessor.from_pretrained(checkpoint, trust_remote_code=False),
         stream,
         given.output,
         chunk=given.chunk,

@@ -25,6 +25,7 @@ from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
 from .checkpoint import build_untrained, load_checkpoint
 from .checkpoint_checks import check_face_model
+from .packaged_checkpoints import locate_checkpoint
 
 START_FILE = "start.json"
 
@@ -34,7 +35,7 @@ class Start(NamedTuple):
 
     model: str = "nano"
     vlm: str | None = None
-    face_model: str = "hub/anny-head"
+    face_model: str = "anny-head"
     render_size: int = 112
     dialogue_hidden_size: int | None = None
     seed: int = 42
@@ -72,6 +73,7 @@ def load_start(start: Start) -> tuple[FaceGPTForConditionalGeneration, FaceGPTPr
     Raises:
         ValueError: if the checkpoint cannot be read, or is of another 3DMM than the one that is named.
     """
+    start = start._replace(**{name: locate_checkpoint(getattr(start, name)) for name in ("model", "face_model")})
     if start.vlm is None and start.model == "nano":
         return build_untrained(start.face_model, seed=start.seed)
     settings: dict[str, Any] = {}
@@ -82,12 +84,12 @@ def load_start(start: Start) -> tuple[FaceGPTForConditionalGeneration, FaceGPTPr
         torch.manual_seed(start.seed)
         if start.vlm is None:
             model, processor = load_checkpoint(start.model, dtype, **settings)
-            if start.face_model != Start().face_model:
+            if start.face_model != locate_checkpoint(Start().face_model):
                 check_face_model(start.model, model.config, start.face_model)
             return model, processor
-        own = AutoProcessor.from_pretrained(start.vlm)
+        own = AutoProcessor.from_pretrained(start.vlm, trust_remote_code=False)
         processor = FaceGPTProcessor.from_vlm_processor(own, start.render_size)
-        vlm = AutoModelForImageTextToText.from_pretrained(start.vlm, dtype=dtype)
+        vlm = AutoModelForImageTextToText.from_pretrained(start.vlm, dtype=dtype, trust_remote_code=False)
         return FaceGPTForConditionalGeneration.from_vlm(
             vlm, start.face_model, processor=processor, **settings
         ), processor

@@ -50,6 +50,8 @@ from .start import Start, load_start
 from .training_config import FaceGPTTrainingConfig
 from .vision_warm_up import warm_up_vision
 
+UNNAMED = "[None](https://huggingface.co/None)"  # how TRL's card calls a model without a name
+
 
 class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
     """`SFTTrainer` whose loss is FaceGPT's own.
@@ -94,6 +96,16 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
         with as_unsharded_class(cast(nn.Module, self.model)):
             super()._save(output_dir, state_dict)
 
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """As TRL's, which knows no name of a model that was put together here and would call it None."""
+        super().create_model_card(*args, **kwargs)
+        card = Path(str(self.args.output_dir)) / "README.md"
+        if self.is_world_process_zero() and card.is_file():
+            config = cast(FaceGPTTrainingConfig, self.args)
+            start = config.vlm or config.model
+            told = "an untrained model" if start == "nano" else f"`{start}`"
+            card.write_text(card.read_text().replace(UNNAMED, told))
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Through `from_pretrained`: the plain way would skip every key of the backbone that was renamed on saving.
         Adapters are named as they are."""
@@ -102,7 +114,9 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
         target = self.model if model is None else model
         if isinstance(target, PeftModel):
             return super()._load_from_checkpoint(resume_from_checkpoint, target)
-        loaded = FaceGPTForConditionalGeneration.from_pretrained(resume_from_checkpoint, dtype=torch.float32)
+        loaded = FaceGPTForConditionalGeneration.from_pretrained(
+            resume_from_checkpoint, dtype=torch.float32, trust_remote_code=False
+        )
         target.load_state_dict(loaded.state_dict())
 
 

@@ -84,7 +84,7 @@ class FaceGPTTrainingConfig(SFTConfig):
         metadata={"help": "Instead of `model`: the vision-language model that becomes a FaceGPT, with new heads."},
     )
     face_model: str = field(
-        default="hub/anny-head", metadata={"help": "The 3DMM of an untrained checkpoint, or of one made from `vlm`."}
+        default="anny-head", metadata={"help": "The 3DMM of an untrained checkpoint, or of one made from `vlm`."}
     )
     render_size: int = field(
         default=112,

@@ -57,6 +57,7 @@ from modeling_facegpt.morphable_model import MorphableModel
 
 from ..grammar.attributes import default_picture_camera
 from ..grammar.text_dialogues import TextGrammar
+from ..packaged_checkpoints import locate_checkpoint
 from ..training_config import LOSS_WEIGHTS
 from .requests import BETWEEN_NOISES, MakeFaces
 
@@ -169,8 +170,8 @@ def build_baseline(config: FaceGPTConfig) -> TextBaseline:
 
 def train_baseline(config: TextBaselineTrainingConfig) -> Path:
     """Train by a recipe; the output directory holds weights and tokenizer."""
-    facegpt = FaceGPTConfig.from_pretrained(config.model)
-    tokenizer = AutoTokenizer.from_pretrained(config.model)
+    facegpt = FaceGPTConfig.from_pretrained(locate_checkpoint(config.model), trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(locate_checkpoint(config.model), trust_remote_code=False)
     torch.manual_seed(config.seed)
     grammar = TextGrammar(FaceMeasurer(_face_model(config.model)), config.data_seed or 0)
     trainer = Trainer(
@@ -186,7 +187,9 @@ def train_baseline(config: TextBaselineTrainingConfig) -> Path:
 
 
 def _face_model(checkpoint: str) -> MorphableModel:
-    return FaceGPTForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).face_model.eval()
+    return FaceGPTForConditionalGeneration.from_pretrained(
+        checkpoint, dtype=torch.float32, trust_remote_code=False
+    ).face_model.eval()
 
 
 # A tokenizer beside the weights is loaded by the type that config.json names.
@@ -195,7 +198,8 @@ AutoConfig.register(TextBaselineConfig.model_type, TextBaselineConfig)
 
 def load_baseline(directory: str | Path, seed: int = 0) -> MakeFaces:
     """A trained baseline as a function from requests to faces."""
-    model, tokenizer = TextBaseline.from_pretrained(directory).eval(), AutoTokenizer.from_pretrained(directory)
+    model = TextBaseline.from_pretrained(directory, trust_remote_code=False).eval()
+    tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     calls = itertools.count(BETWEEN_NOISES * seed)
 
     @torch.no_grad()

@@ -21,6 +21,8 @@ import math
 
 import torch
 import torch.nn.functional as F
+from kornia.color import rgb_to_grayscale
+from kornia.filters import filter2d
 from torch import Tensor
 
 from .face_sampler import chance, normal, uniform
@@ -226,7 +228,7 @@ def expose(generator: torch.Generator, picture: Tensor) -> Tensor:
     gain = normal(generator, 0.12, pictures, 1, 1, 1) + normal(generator, 0.04, pictures, 3, 1, 1)
     gamma = normal(generator, 0.15, pictures, 1, 1, 1).exp()
     picture = (picture * gain.exp()).clamp(1e-4, 1.0).pow(gamma)
-    luminance = (picture * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    luminance = rgb_to_grayscale(picture)
     saturation = torch.where(
         chance(generator, 0.1, pictures, 1, 1, 1), 0.0, uniform(generator, 0.7, 1.25, pictures, 1, 1, 1)
     )
@@ -241,8 +243,7 @@ def _blur_some(generator: torch.Generator, picture: Tensor) -> Tensor:
     """Half of the pictures stay sharp, the others are blurred a little or come from a smaller original."""
     pictures, side = len(picture), picture.shape[-1]
     kernel = torch.tensor([1.0, 2.0, 1.0]) / 4
-    weight = (kernel[:, None] * kernel)[None, None].expand(3, 1, 3, 3).contiguous()
-    smooth = F.conv2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), weight, groups=3)
+    smooth = filter2d(picture, (kernel[:, None] * kernel)[None], border_type="replicate")
     small = F.interpolate(picture, size=(side // 2, side // 2), mode="area")
     small = F.interpolate(small, size=(side, side), mode="bilinear", align_corners=False)
     kind = torch.rand(pictures, 1, 1, 1, generator=generator)
