@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facegpt_hub.checkpoints import Checkpoint, CheckpointError, find_checkpoint
-    from modeling_facegpt.photograph import read_photograph
 
     from modeling_facegpt import (
         Answer,
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
         render_mesh,
         supersample,
     )
+    from modeling_facegpt.photograph import read_photograph
 
 __version__ = version("facegpt")
 __all__ = [
