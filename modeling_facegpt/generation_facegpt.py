@@ -334,11 +334,13 @@ def _gather(picture: Picture, looks: list[Look], model: Any) -> Reconstruction:
     probability = torch.cat([look.probability for look in looks])
     camera = photo_camera(picture, probability)
     kept = torch.ones_like(probability, dtype=torch.bool)
+    left_out = 0
     if len(probability) > 1:
         boxes = face_boxes(landmarks_in_photo(model.face_model, parameters, camera))
         kept = distinct_faces(boxes, probability, alike=poses_agree(parameters, deviation))
+        left_out = max(0, int(kept.sum()) - model.config.max_faces)
         likeliest = torch.where(kept, probability, -1.0).argsort(descending=True, stable=True)
         kept[likeliest[model.config.max_faces :]] = False
     order = (parameters.translation[:, 0] / parameters.translation[:, 2].clamp(min=1e-6)).argsort()
-    faces = Reconstruction(picture.image.size, camera, parameters, deviation, probability)
+    faces = Reconstruction(picture.image.size, camera, parameters, deviation, probability, left_out)
     return select_reconstruction(faces, order[kept[order]])

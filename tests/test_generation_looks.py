@@ -158,3 +158,19 @@ def test_photographs_of_one_face_are_not_taken_to_parts(eager_facegpt, processor
     monkeypatch.setattr(generation_facegpt, "locate", locate_one)
     [found] = eager_facegpt.reconstruct([GROUP], processor)
     assert len(found.probability) == 1
+
+
+def test_faces_beyond_what_an_answer_holds_are_counted(eager_facegpt, two_looks):
+    [picture], [known, _] = two_looks
+    looks = [
+        known._replace(
+            parameters=known.parameters._replace(
+                translation=known.parameters.translation + torch.tensor([[0.4 * number, 0.0, 0.0]])
+            )
+        )
+        for number in range(5)
+    ]
+    most = eager_facegpt.config.max_faces
+    for count in range(1, 6):
+        found = generation_facegpt._gather(picture, looks[:count], eager_facegpt)
+        assert len(found.probability) == min(count, most) and found.left_out == max(0, count - most)
