@@ -146,3 +146,23 @@ def test_faces_of_a_file_need_a_model_that_reads_them(run, face_model, face_para
     assert result.exit_code == 1 and "reads no faces" in str(result.exception)
     result = run("photo.png", "--face", "face.glb")
     assert result.exit_code == 1 and "not both" in str(result.exception)
+
+
+def test_saving_replaces_no_file_of_others_and_stays_in_its_directory(run):
+    Path("chat").mkdir()
+    Path("chat/her.json").write_text("{}")
+    result = run(
+        "photo.png", lines="Show me the face.\n/save her\n/save her\n/save .glb\n/save ..\n/save a/b\n/quit\n"
+    )
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("  -> chat/her-2.glb, chat/her-2.json, chat/her-2.png") == 2
+    assert "her is the name of a file that FaceGPT did not write; it stays" in result.stdout
+    assert Path("chat/her.json").read_text() == "{}" and not Path("chat/her.glb").exists()
+    assert result.stderr.count("wanted a plain one") == 3
+    assert sorted(path.name for path in Path().iterdir()) == ["chat", "photo.png"]
+
+
+def test_a_place_that_cannot_be_written_to_is_told_before_anything_else(run):
+    result = run("photo.png", "-o", "photo.png/chat", lines="Show me the face.\n")
+    assert result.exit_code == 1 and "nothing can be written to photo.png/chat" in str(result.exception)
+    assert result.stdout == ""

@@ -13,6 +13,7 @@
 # limitations under the License.
 """The `facegpt` command. Heavy imports wait inside the commands, so that `facegpt --help` answers at once."""
 
+import io
 import os
 import sys
 from enum import StrEnum
@@ -68,6 +69,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     Args:
         arguments (`list[str]`, *optional*): default: those of the process.
     """
+    _print_any_text()
     try:
         app(arguments)
     except KeyboardInterrupt:
@@ -131,23 +133,33 @@ def reconstruct(
     from transformers.utils import logging
 
     from .checkpoints import load_checkpoint
+    from .photograph_report import report, tell_interruption
     from .photograph_tasks import find_photographs, plan_tasks, run_tasks
 
     logging.disable_progress_bar()
     suffix = f".{mesh_format.value}" if mesh_format else None
     tasks = plan_tasks(find_photographs(photos), output, suffix)
+    outcomes: list[Outcome] = []
     with _progress(len(tasks)) as progress:
         bar = progress.add_task("photographs", total=len(tasks))
-        outcomes = run_tasks(
-            tasks,
-            lambda: load_checkpoint(model, device),
-            reference=face,
-            refine_steps=refine,
-            neutral=neutral,
-            batch_size=batch_size,
-            done=lambda outcome: progress.advance(bar),
-        )
-    _report(outcomes, "face" if face is None else f"face that is {face!r}")
+
+        def note_down(outcome: "Outcome") -> None:
+            outcomes.append(outcome)
+            progress.advance(bar)
+
+        try:
+            run_tasks(
+                tasks,
+                lambda: load_checkpoint(model, device),
+                reference=face,
+                refine_steps=refine,
+                neutral=neutral,
+                batch_size=batch_size,
+                done=note_down,
+            )
+        except KeyboardInterrupt:
+            _stop(tell_interruption(outcomes, len(tasks)), _INTERRUPTED)
+    report(outcomes, "face" if face is None else f"face that is {face!r}")
 
 
 @app.command("convert-3dmm")
@@ -188,53 +200,18 @@ def doctor() -> None:
     Console().print(table, markup=False)
 
 
-def _report(outcomes: "list[Outcome]", wanted: str) -> None:
-    """Say what was done; end with a non-zero exit code unless all could be done and there is a face."""
-    problems = [outcome for outcome in outcomes if outcome.problem]
-    good = [outcome for outcome in outcomes if not outcome.problem]
-    faces = sum(outcome.faces for outcome in good)
-    empty = [outcome for outcome in good if not outcome.faces]
-    if len(outcomes) == 1:
-        _report_one(outcomes[0], wanted)
-    else:
-        typer.echo(f"{_count(len(good), 'photograph')}, {_count(faces, 'face')} -> {outcomes[0].task.mesh.parent}")
-        for outcome in empty:
-            typer.echo(f"no {wanted} found in {outcome.task.photograph}", err=True)
-        _list_problems(problems)
-    if problems or not faces:
-        raise typer.Exit(_FAILED)
-
-
-def _report_one(outcome: "Outcome", wanted: str) -> None:
-    task = outcome.task
-    if outcome.problem:
-        typer.echo(f"facegpt: {outcome.problem}", err=True)
-    elif not outcome.faces:
-        typer.echo(f"facegpt: no {wanted} found in {task.photograph} ({task.document} says so)", err=True)
-    else:
-        typer.echo(f"{_count(outcome.faces, 'face')} in {task.photograph}")
-        typer.echo(f"  mesh     {task.mesh}\n  numbers  {task.document}\n  picture  {task.sheet}")
-
-
-def _list_problems(problems: "list[Outcome]") -> None:
-    if not problems:
-        return
-    table = Table("photograph", "problem", title=f"{_count(len(problems), 'photograph')} could not be done")
-    for outcome in problems:
-        name = str(outcome.task.photograph)
-        table.add_row(name, (outcome.problem or "").removeprefix(name).lstrip(": "))
-    Console(stderr=True).print(table, markup=False)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _progress(total: int) -> Progress:
     """A bar on stderr, for more than one photograph and only where somebody can see it."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=total < 2 or not console.is_terminal)
+
+
+def _print_any_text() -> None:
+    """Names of files that are no text in the terminal's encoding are escaped, not an error after all the work."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _stop(sentence: str, code: int) -> NoReturn:

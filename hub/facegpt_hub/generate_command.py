@@ -53,10 +53,13 @@ def generate(
     from transformers.utils import logging
 
     from modeling_facegpt.dialogue import place_imagined
+    from modeling_facegpt.photograph import shown_path
 
     from .checkpoints import load_checkpoint
+    from .photograph_tasks import check_output
 
     logging.disable_progress_bar()
+    check_output(output)
     checkpoint = load_checkpoint(model, device)
     settings: dict[str, Any] = {} if guidance_scale is None else {"guidance_scale": guidance_scale}
     drawn = checkpoint.model.imagine(
@@ -65,39 +68,43 @@ def generate(
     if objection := _object(prompt, checkpoint):
         typer.echo(f"facegpt: {objection}", err=True)
         raise typer.Exit(_DECLINED)
-    meshes = write_faces(checkpoint, place_imagined(drawn), output)
+    *meshes, sheet = write_faces(checkpoint, place_imagined(drawn), output)
     typer.echo(f"{count} {'face' if count == 1 else 'faces'} of {prompt!r}")
     for mesh in meshes:
-        typer.echo(f"  mesh     {mesh}")
-    typer.echo(f"  sheet    {output / _SHEET}")
+        typer.echo(f"  mesh     {shown_path(mesh)}")
+    typer.echo(f"  sheet    {shown_path(sheet)}")
 
 
 def write_faces(checkpoint: "Checkpoint", faces: "Reconstruction", output: Path) -> list[Path]:
-    """Write `face-1.glb`, `face-1.json`, `face-1.png` and so on, and the sheet of all -> the meshes.
+    """Write `face-1.glb`, `face-1.json`, `face-1.png` and so on, and the sheet of all -> the meshes, and the sheet.
+
+    Where a file has such a name that FaceGPT did not write, the result gets another.
 
     Args:
         checkpoint (`Checkpoint`): that made the faces.
         faces (`Reconstruction`): at least one face.
         output (`Path`): directory, made if missing.
     """
-    from modeling_facegpt.files.export import encode_document, encode_mesh, write_files
+    from modeling_facegpt.files.export import encode_document, encode_mesh, encode_png
     from modeling_facegpt.files.result_document import describe_reconstruction
+    from modeling_facegpt.files.result_files import free_path, write_files
     from modeling_facegpt.files.result_sheet import faces_sheet
 
-    from .photograph_tasks import encode_png
-
     face_model = checkpoint.model.face_model
-    output.mkdir(parents=True, exist_ok=True)
-    meshes = [output / f"face-{number + 1}.glb" for number in range(len(faces.probability))]
-    files = {output / _SHEET: encode_png(faces_sheet(face_model, faces))}
-    for number, mesh in enumerate(meshes):
+    files: dict[Path, bytes] = {}
+    meshes = []
+    for number in range(len(faces.probability)):
         alone = _choose_face(faces, number)
+        stem = output / f"face-{number + 1}"
+        meshes.append(free_path(stem.with_suffix(".glb"), "mesh"))
         document = describe_reconstruction(face_model, alone, photo=None, model=checkpoint.name)
-        files[mesh] = encode_mesh(face_model, alone, ".glb")
-        files[mesh.with_suffix(".json")] = encode_document(document)
-        files[mesh.with_suffix(".png")] = encode_png(faces_sheet(face_model, alone))
-    write_files(files)
-    return meshes
+        files[meshes[-1]] = encode_mesh(face_model, alone, ".glb")
+        files[free_path(stem.with_suffix(".json"), "numbers")] = encode_document(document)
+        files[free_path(stem.with_suffix(".png"), "sheet")] = encode_png(faces_sheet(face_model, alone))
+    output.mkdir(parents=True, exist_ok=True)
+    sheet = free_path(output / _SHEET, "of-faces")
+    write_files({sheet: encode_png(faces_sheet(face_model, faces)), **files})
+    return [*meshes, sheet]
 
 
 def _checked(prompt: str, checkpoint: "Checkpoint") -> str:

@@ -55,7 +55,8 @@ def calibrate(
     from facegpt_trainer.evaluation.calibration import calibrate as fit
     from transformers.utils import logging
 
-    from modeling_facegpt.files.export import encode_document, write_files
+    from modeling_facegpt.files.export import encode_document
+    from modeling_facegpt.files.result_files import write_files
 
     from .checkpoints import find_checkpoint, load_checkpoint
 
