@@ -131,7 +131,11 @@ def decode_photograph(file: BinaryIO, name: str) -> Photograph:
 
 def shown_path(path: str | os.PathLike) -> str:
     """A path as text that can be printed and stored: bytes that are no UTF-8 as `\\xNN`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    text = os.fsdecode(path)
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a character, which no file name of a file system gives
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def focal_from_exif(exif: Mapping[int, object], size: tuple[int, int]) -> float | None:

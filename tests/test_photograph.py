@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from modeling_facegpt.photograph import PhotographError, focal_from_exif, read_photograph
+from modeling_facegpt.photograph import PhotographError, focal_from_exif, read_photograph, shown_path
 
 SIZE = (40, 24)
 
@@ -344,3 +344,4 @@ def test_a_name_that_is_no_utf8_can_be_printed(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(PhotographError, match=r"caf\\xe9.png is empty"):
         read_photograph(path)
+    assert shown_path("\ud800.png") == r"\ud800.png"
