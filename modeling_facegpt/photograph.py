@@ -20,6 +20,7 @@ import base64
 import io
 import math
 import os
+import unicodedata
 import urllib.request
 import warnings
 from collections.abc import Mapping
@@ -130,12 +131,17 @@ def decode_photograph(file: BinaryIO, name: str) -> Photograph:
 
 
 def shown_path(path: str | os.PathLike) -> str:
-    """A path as text that can be printed and stored: bytes that are no UTF-8 as `\\xNN`."""
+    """A path as text that can be printed on one line and stored: bytes that are no UTF-8, and characters that are
+    none for the eye, as `\\xNN`."""
     text = os.fsdecode(path)
     try:
-        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half of a character, which no file name of a file system gives
-        return text.encode("utf-8", "backslashreplace").decode()
+        text = text.encode("utf-8", "backslashreplace").decode()
+    controls = {letter for letter in text if unicodedata.category(letter) in ("Cc", "Zl", "Zp")}
+    for letter in controls:
+        text = text.replace(letter, letter.encode("unicode_escape").decode())
+    return text
 
 
 def focal_from_exif(exif: Mapping[int, object], size: tuple[int, int]) -> float | None:

@@ -36,6 +36,7 @@ from .checkpoints import Checkpoint
 
 # Photographs wait in memory until their batch is full: large ones fill it sooner.
 _PIXELS_PER_BATCH = 64_000_000
+_LONGEST_STEM = 225  # bytes of a result's name
 
 
 class OutputError(ValueError):
@@ -176,13 +177,21 @@ def _unique_stems(photographs: Sequence[Path]) -> list[str]:
     taken: set[str] = set()
     names = []
     for photograph in photographs:
-        name, number = photograph.stem, 1
+        stem = _short_enough(photograph.stem)
+        name, number = stem, 1
         while name.casefold() in taken:
             number += 1
-            name = f"{photograph.stem}-{number}"
+            name = f"{stem}-{number}"
         taken.add(name.casefold())
         names.append(name)
     return names
+
+
+def _short_enough(stem: str) -> str:
+    """A name that leaves room for longer suffixes than the photograph's: file systems end names at 255 bytes."""
+    while len(os.fsencode(stem)) > _LONGEST_STEM:
+        stem = stem[:-1]
+    return stem
 
 
 def _name_results(photograph: Path, mesh: Path, taken: set[str], *, named: bool) -> Task:
