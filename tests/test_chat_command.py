@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 from facegpt_hub import checkpoints
+from facegpt_hub.chat_command import ChatTerminal
 from facegpt_hub.command_line import app
 from PIL import Image
 from reconstructions import make_reconstruction
@@ -26,6 +27,7 @@ from typer.testing import CliRunner
 from modeling_facegpt import ChatSession
 from modeling_facegpt.files.export import encode_mesh
 from modeling_facegpt.files.result_reader import read_result
+from modeling_facegpt.photograph import Photograph
 
 FACES_ONLY = {"max_new_tokens": 2, "min_faces": 1}
 
@@ -166,3 +168,12 @@ def test_a_place_that_cannot_be_written_to_is_told_before_anything_else(run):
     result = run("photo.png", "-o", "photo.png/chat", lines="Show me the face.\n")
     assert result.exit_code == 1 and "nothing can be written to photo.png/chat" in str(result.exception)
     assert result.stdout == ""
+
+
+def test_faces_that_are_left_out_are_told(chatty, processor, face_parameters, capsys, tmp_path):
+    checkpoint = checkpoints.Checkpoint("tiny", chatty, processor)
+    session = ChatSession(chatty, processor, faces=make_reconstruction(face_parameters)._replace(left_out=4))
+    ChatTerminal(checkpoint, session, tmp_path).tell_what_is_seen(
+        Photograph(Image.new("RGB", (64, 48)), None, "a.png")
+    )
+    assert capsys.readouterr().out == "looking at a.png: 1 face, and 4 more, which are left out\n"

@@ -228,6 +228,8 @@ class ChatTerminal:
             return
         faces = self.session.faces
         count = "no face" if faces is None else _count_faces(len(faces.probability))
+        if faces is not None and faces.left_out:
+            count += f", and {faces.left_out} more, which are left out"
         self._say(f"looking at {photograph.name}: {count}")
 
     def help(self, _: str) -> None:
