@@ -13,11 +13,13 @@
 # limitations under the License.
 """`facegpt chat` as people meet it: scripted dialogues through a pipe, the files they leave, and what is refused."""
 
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from facegpt_hub import checkpoints
+from facegpt_hub import chat_command, checkpoints
 from facegpt_hub.chat_command import ChatTerminal
 from facegpt_hub.command_line import app
 from PIL import Image
@@ -77,7 +79,8 @@ def test_faces_of_the_photograph_are_there_before_anything_is_said(run, monkeypa
     count = len(found.probability)
     result = run("photo.png", "-m", "/save all")
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[0] == f"looking at photo.png: {count} face{'s' if count > 1 else ''}"
+    told = f", and {found.left_out} more, which are left out" if found.left_out else ""
+    assert result.stdout.splitlines()[0] == f"looking at photo.png: {count} face{'s' if count > 1 else ''}{told}"
     saved = read_result("chat/all.glb", chatty.face_model)
     assert torch.equal(saved.parameters.identity, found.parameters.identity)
 
@@ -86,6 +89,34 @@ def test_messages_are_said_without_a_terminal(run):
     result = run("-m", "A man who smiles.", "--message", "/show", "-o", "faces/new")
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in Path("faces/new").iterdir()) == ["show-01.png", "turn-01.glb"]
+
+
+@pytest.mark.parametrize("word", ["quit", "exit", "Quit.", "/exit", "EXIT"])
+def test_people_leave_by_the_words_that_they_know(run, word):
+    result = run(lines=f"{word}\nA man who smiles.\n")
+    assert result.exit_code == 0 and not Path("chat").exists()
+
+
+def test_help_is_no_prompt(run):
+    for word in ("help", "?", "/help"):
+        result = run(lines=f"{word}\n")
+        assert "/photo PATH" in result.stdout and not Path("chat").exists()
+
+
+def test_faces_from_words_differ_from_chat_to_chat_unless_a_seed_is_given(
+    run, monkeypatch, chatty, processor, face_model
+):
+    checkpoint = checkpoints.Checkpoint("tiny", chatty, processor)
+    monkeypatch.setattr(checkpoints, "load_checkpoint", lambda name, device: checkpoint)
+
+    def make(*arguments) -> tuple[torch.Tensor, str]:
+        result = run("-m", "A man.", "-m", "A man.", "-o", f"chat-{len(list(Path().iterdir()))}", *arguments)
+        path = next(part for part in result.stdout.split() if part.endswith(".glb"))
+        return read_result(path, face_model).parameters.identity, result.stdout
+
+    (one, told), (other, _) = make(), make()
+    [seed] = re.findall(r"a chat with --seed (\d+) makes the same faces", told)
+    assert not torch.equal(one, other) and torch.equal(make("--seed", seed)[0], one)
 
 
 def test_chats_do_not_write_over_each_other(run):
@@ -118,7 +149,7 @@ def test_what_cannot_be_done_is_one_sentence_and_the_chat_goes_on(run, said, wor
     assert alone.exit_code == 1 and words in alone.stderr
 
 
-def test_an_interrupted_answer_leaves_the_chat_where_it_was(run, monkeypatch):
+def interrupt_first_answer(monkeypatch):
     say, calls = ChatSession.say, []
 
     def interrupted(self, words, **settings):
@@ -128,8 +159,21 @@ def test_an_interrupted_answer_leaves_the_chat_where_it_was(run, monkeypatch):
         return say(self, words, **settings)
 
     monkeypatch.setattr(ChatSession, "say", interrupted)
+
+
+def test_an_interrupted_answer_leaves_the_chat_where_it_was(run, monkeypatch):
+    interrupt_first_answer(monkeypatch)
+    monkeypatch.setattr(chat_command, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+    monkeypatch.setattr(chat_command, "read_lines", lambda: iter(["Show me the face.", "Show me the face."]))
+    result = run("photo.png")
+    assert result.exit_code == 0 and "stopped; the chat is where it was" in result.stderr
+    assert "turn-01.glb" in result.stdout
+
+
+def test_a_script_that_is_interrupted_stops(run, monkeypatch):
+    interrupt_first_answer(monkeypatch)
     result = run("photo.png", lines="Show me the face.\nShow me the face.\n")
-    assert result.exit_code == 0 and "stopped" in result.stderr and "turn-01.glb" in result.stdout
+    assert result.exit_code == 130 and result.stderr.endswith("stopped; this chat has written nothing\n")
 
 
 def test_another_photograph(run):

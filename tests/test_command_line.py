@@ -13,15 +13,17 @@
 # limitations under the License.
 """The `facegpt` command as people meet it: files, words and exit codes."""
 
+import importlib.metadata
 import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import torch
-from facegpt_hub import checkpoints, command_line, photograph_tasks
+from facegpt_hub import checkpoints, command_line, extras, photograph_tasks
 from PIL import Image
 from reconstructions import make_reconstruction
 
@@ -100,6 +102,22 @@ def test_what_is_asked_of_the_model_reaches_it(run, model):
         {"reference": "the one on the left", "refine_steps": 40},
     ]
     assert run("reconstruct", "a.png", "-o", "face.glb", "--refine", -1)[0] == 2
+
+
+def test_json_is_all_that_is_on_stdout(run, model):
+    photograph("in/face.png", faces=2)
+    photograph("in/wall.png", faces=0)
+    Path("in/bad-é.jpg").write_bytes(b"no picture")
+    code, out, err = run("reconstruct", "in", "-o", "out/", "--json")
+    bad, face, wall = json.loads(out)["photographs"]
+    assert code == 1 and out.isascii() and "2 photographs, 2 faces -> out" in err
+    assert face == {
+        **{"photograph": "in/face.png", "faces": 2, "problem": None},
+        **{"mesh": "out/face.glb", "numbers": "out/face.json", "picture": "out/face.png"},
+    }
+    assert all(Path(face[name]).is_file() for name in ("mesh", "numbers", "picture"))
+    assert (wall["faces"], wall["mesh"], wall["numbers"], wall["picture"]) == (0, None, "out/wall.json", None)
+    assert bad["photograph"] == "in/bad-é.jpg" and "not an image" in bad["problem"] and bad["numbers"] is None
 
 
 def test_several_faces_share_the_files_of_their_photograph(run, model):
@@ -233,8 +251,49 @@ def test_wrong_usage_has_its_own_code(run):
     assert run("paint")[0] == 2
 
 
+@pytest.mark.parametrize("command", [[], ["reconstruct"], ["chat"], ["evaluate"], ["evaluate", "renders"]])
+def test_both_options_for_help_work_everywhere(run, command):
+    short, long = run(*command, "-h"), run(*command, "--help")
+    assert short == long and short[0] == 0 and "Usage: facegpt" in short[1]
+
+
+def test_shells_can_complete_it(run, monkeypatch):
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    assert "--install-completion" in run("--help")[1]
+    code, out, _ = run("--show-completion", "bash")
+    assert code == 0 and "_facegpt_completion()" in out
+
+
+def test_a_missing_extra_is_named_with_the_line_that_installs_it(tmp_path):
+    call = "from facegpt_hub.command_line import main; main(['train', '--config', 'recipe.yaml'])"
+    result = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.modules['accelerate'] = None; {call}"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
+    sentence = "facegpt: this needs accelerate, which is not installed: pip install 'facegpt[train]'\n"
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", sentence)
+
+
+def test_every_extra_for_users_is_known_by_its_modules():
+    """What pip knows of the installed package is what pyproject.toml says."""
+    described = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    wanted = {name for name in described["optional-dependencies"] if name not in ("all", "test")}
+    assert wanted == set(extras.packages_of_extras())
+    for extra, packages in extras.packages_of_extras().items():
+        error = ModuleNotFoundError("no", name=extras._MODULES.get(packages[0], packages[0].replace("-", "_")))
+        assert f"facegpt[{extra}]" in (extras.explain_missing(error) or "")
+    assert extras.explain_missing(ModuleNotFoundError("no", name="of_nobody")) is None
+
+
+def test_what_no_terminal_can_write_is_escaped(run):
+    assert run("reconstruct", "nothing-\udce9.png")[2] == "facegpt: nothing-\\udce9.png does not exist\n"
+
+
 def test_version(run, monkeypatch):
-    monkeypatch.setattr(command_line, "version", lambda name: f"{name} 1.2.3")
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: f"{name} 1.2.3")
     code, out, _ = run("--version")
     assert code == 0 and out.strip() == "facegpt 1.2.3"
 

@@ -201,7 +201,7 @@ def test_checkpoints_that_only_see_faces_can_be_asked_general_questions_but_no_o
 ):
     assert not eager_facegpt.config.dialogue_hidden_size
     checkpoint = checkpoints.Checkpoint("tiny", eager_facegpt, processor)
-    monkeypatch.setattr(checkpoints, "load_checkpoint", lambda name: checkpoint)
+    monkeypatch.setattr(checkpoints, "load_checkpoint", lambda name, device: checkpoint)
     result = CliRunner().invoke(app, ["evaluate", "general", "--pictures", "2"])
     assert result.exit_code == 0, result.output
     assert "general questions answered" in result.output

@@ -13,9 +13,11 @@
 # limitations under the License.
 """`facegpt doctor`: which renderer runs and why, also where something is missing or asked for in vain."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from facegpt_hub import command_line
+from facegpt_hub import command_line, doctor
 from facegpt_hub.doctor import PACKAGES, examine
 
 from modeling_facegpt import backends
@@ -40,6 +42,36 @@ def test_it_says_why_a_backend_is_not_used(monkeypatch: pytest.MonkeyPatch) -> N
     rows = found()
     backends._load.cache_clear()
     assert rows["renderer on cpu"] == ("torch", "nothing faster can be used")
+
+
+def test_it_names_checkpoints_extras_and_what_numbers_are() -> None:
+    rows = found()
+    assert rows["checkpoint facegpt-nano"][0].endswith(" MB") and rows["numbers"][0] == "float32"
+    assert rows["extra train"][0] == "installed"
+    assert doctor._extra("fast", ["no-such-package"]) == (
+        "not installed",
+        "no-such-package missing: pip install 'facegpt[fast]'",
+    )
+    assert doctor.find_problems() == []
+
+
+def test_what_is_wrong_is_said_in_sentences_and_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut_off = tmp_path / "cut-off"
+    cut_off.mkdir()
+    (cut_off / "config.json").write_text("{}")
+    (cut_off / "model.safetensors").write_bytes(b"\x08\0\0\0")
+    monkeypatch.setattr(doctor, "CHECKPOINTS", (str(cut_off), "nowhere"))
+    monkeypatch.setattr(doctor, "requires", lambda name: ["torch>=99", "numpy", 'trl>=99; extra == "train"'])
+    monkeypatch.setenv(backends.VARIABLE, "opengl")
+    with pytest.raises(SystemExit) as stop:
+        command_line.main(["doctor"])
+    assert stop.value.code == 1
+    damaged, missing, renderer, old = capsys.readouterr().err.splitlines()
+    assert "model.safetensors cannot be read" in damaged and "no checkpoint nowhere" in missing
+    assert "opengl" in renderer
+    assert old == f"facegpt: facegpt needs torch>=99, and {torch.__version__} is here: pip install 'torch>=99'"
 
 
 def test_it_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import cast
 
@@ -59,8 +60,9 @@ def read(directory: str, count: int, face_model) -> torch.Tensor:
 def test_each_face_has_its_files_and_all_share_a_sheet(run, face_model):
     result = run("an old man with a broad nose", "-n", "3", "-o", "out/men")
     assert result.exit_code == 0, result.output
-    assert result.output.splitlines() == [
-        "3 faces of 'an old man with a broad nose'",
+    first, *lines = result.output.splitlines()
+    assert re.fullmatch(r"3 faces of 'an old man with a broad nose', seed (\d+) \(--seed \1 makes them again\)", first)
+    assert lines == [
         *(f"  mesh     out/men/face-{number}.glb" for number in (1, 2, 3)),
         "  sheet    out/men/sheet.png",
     ]
@@ -76,12 +78,31 @@ def test_each_face_has_its_files_and_all_share_a_sheet(run, face_model):
     assert sheet.width * sheet.height > 2 * alone.width * alone.height
 
 
+def test_json_is_all_that_is_on_stdout(run):
+    result = run("a man", "-n", "2", "-o", "out", "--json", "--seed", "7")
+    document = json.loads(result.stdout)
+    assert "2 faces of 'a man', seed 7" in result.stderr
+    assert (document["prompt"], document["seed"], document["declined"]) == ("a man", 7, None)
+    paths = [path for face in document["faces"] for path in face.values()] + [document["sheet"]]
+    assert len(paths) == 7 and all(Path(path).is_file() for path in paths)
+    result = run("a <FACE>", "-o", "out", "--json")
+    assert result.exit_code == 1 and result.stdout == ""
+
+
 def test_a_seed_is_a_set_of_faces(run, face_model):
     for directory, seed, count in (("one", 3, 2), ("same", 3, 1), ("other", 4, 2)):
         assert run("a man", "-n", count, "--seed", seed, "-o", directory).exit_code == 0
     one, same, other = (read(name, count, face_model) for name, count in (("one", 2), ("same", 1), ("other", 2)))
     torch.testing.assert_close(one[:1], same, rtol=1e-4, atol=1e-4)
     assert (one - other).abs().max() > 0.1
+
+
+def test_without_a_seed_each_run_makes_others_and_tells_how_to_make_them_again(run, face_model):
+    told = [run("a man", "-n", "1", "-o", name).output for name in ("one", "other")]
+    seed = told[0].split("--seed ")[1].split()[0]
+    assert run("a man", "-n", "1", "-o", "again", "--seed", seed).exit_code == 0
+    one, other, again = (read(name, 1, face_model) for name in ("one", "other", "again"))
+    assert (one - other).abs().max() > 0.1 and torch.equal(one, again)
 
 
 def test_what_the_model_declines_is_said_in_its_words(run, monkeypatch, imaginative, processor):
@@ -96,6 +117,8 @@ def test_what_the_model_declines_is_said_in_its_words(run, monkeypatch, imaginat
     monkeypatch.setattr(imaginative, "generate", decline)
     result = run("a wibbly nose", "-o", "out")
     assert result.exit_code == 1 and result.stderr == "facegpt: I do not know this word.\n"
+    document = json.loads(run("a wibbly nose", "-o", "out", "--json").stdout)
+    assert document["faces"] == [] and document["declined"] == "I do not know this word."
     assert not Path("out").exists()
 
 

@@ -14,12 +14,16 @@
 """`facegpt chat`: talk about faces in the terminal. Every turn that makes or changes a face writes it as a GLB."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+
+from .chat_lines import read_lines
+from .seeds import choose_seed
+from .waiting import loading, telling_when_stopped, waiting
 
 if TYPE_CHECKING:
     from modeling_facegpt.chat_session import ChatSession
@@ -29,7 +33,6 @@ if TYPE_CHECKING:
 
     from .checkpoints import Checkpoint
 
-_PROMPT = "you> "
 _FACE = "<FACE>"
 _HELP = """\
 Say what you like, or one of these:
@@ -38,8 +41,10 @@ Say what you like, or one of these:
   /undo         go back to before the last words; the faces are exactly those of then
   /photo PATH   talk about another photograph
   /help         this
-  /quit         leave"""
-
+  /quit         leave
+Help, quit and exit do as /help and /quit do. Where you type, the arrow keys bring back what you have said before."""
+# What people type to any program, by the command that it stands for.
+_HABITS = {"help": "/help", "?": "/help", "quit": "/quit", "exit": "/quit", "/exit": "/quit"}
 
 UNTRAINED = (
     "{} was not trained on dialogue: ask it to reconstruct the faces of a photograph; what it says to anything else "
@@ -65,7 +70,10 @@ def chat(
     model: Annotated[
         str, typer.Option(help="Checkpoint: a name, a directory, or owner/name on the Hub.")
     ] = "facegpt-nano",
-    seed: Annotated[int, typer.Option(min=0, help="Of faces that are made from words.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of faces from words; default: another one each time.", show_default=False),
+    ] = None,
     device: Annotated[str, typer.Option(help="Where the model runs, such as cpu or cuda.")] = "cpu",
 ) -> None:
     """Talk about faces: ask, refer, make, edit, undo.
@@ -73,39 +81,41 @@ def chat(
     Words are read line by line from the terminal, or from a pipe. Each turn that makes or changes a face writes it as
     a GLB into the output directory. With `--message` the exit code is 1 if something said was refused.
     """
-    from transformers.utils import logging
-
-    from modeling_facegpt.chat_session import ChatSession
-    from modeling_facegpt.files.result_reader import read_result
-    from modeling_facegpt.photograph import read_photograph
-
-    from .checkpoints import load_checkpoint
-    from .photograph_tasks import check_output
-
-    logging.disable_progress_bar()
     if photo is not None and face is not None:
         raise ValueError("got a photograph and a file of faces, wanted one to talk about; give one of them, not both")
-    check_output(output)
-    photograph = None if photo is None else read_photograph(photo)
-    checkpoint = load_checkpoint(model, device)
+    with loading(model):
+        from transformers.utils import logging
+
+        from modeling_facegpt.chat_session import ChatSession
+        from modeling_facegpt.files.result_reader import read_result
+        from modeling_facegpt.photograph import read_photograph
+
+        from .checkpoints import load_checkpoint
+        from .photograph_tasks import check_output
+
+        logging.disable_progress_bar()
+        check_output(output)
+        photograph = None if photo is None else read_photograph(photo)
+        checkpoint = load_checkpoint(model, device)
     faces = None if face is None else read_result(face, checkpoint.model.face_model)
-    session = ChatSession(
-        checkpoint.model,
-        checkpoint.processor,
-        photograph=photograph and photograph.image,
-        focal=photograph and photograph.focal,
-        faces=faces,
-        seed=seed,
-    )
-    terminal = ChatTerminal(checkpoint, session, output, photograph)
+    seed = choose_seed(seed)
+    with waiting("looking for faces"):
+        session = ChatSession(
+            checkpoint.model,
+            checkpoint.processor,
+            photograph=photograph and photograph.image,
+            focal=photograph and photograph.focal,
+            faces=faces,
+            seed=seed,
+        )
+    terminal = ChatTerminal(checkpoint, session, output, photograph, seed)
     if checkpoint.model.config.dialogue_hidden_size is None:
         typer.echo(f"facegpt: {UNTRAINED.format(checkpoint.name)}", err=True)
     if photograph is not None:
         terminal.tell_what_is_seen(photograph)
-    if message:
-        refused = [words for words in message if not terminal.turn(words)]
-        raise typer.Exit(1 if refused else 0)
-    terminal.run()
+    with telling_when_stopped(terminal.tell_what_is_written):
+        refused = terminal.run(message)
+    raise typer.Exit(1 if message and refused else 0)
 
 
 class ChatTerminal:
@@ -116,12 +126,20 @@ class ChatTerminal:
         session (`ChatSession`): of that checkpoint.
         output (`Path`): directory of the files.
         photograph (`Photograph`, *optional*): that the session is about.
+        seed (`int`, *optional*): of the session; told with the first face that is made from words.
     """
 
     def __init__(
-        self, checkpoint: "Checkpoint", session: "ChatSession", output: Path, photograph: "Photograph | None" = None
+        self,
+        checkpoint: "Checkpoint",
+        session: "ChatSession",
+        output: Path,
+        photograph: "Photograph | None" = None,
+        seed: int | None = None,
     ):
         self.checkpoint, self.session, self.output = checkpoint, session, output
+        self.untold_seed = seed
+        self.written: list[Path] = []
         self.photographs = [photograph] * len(session.states)  # one per state of the session
         self.console = Console(highlight=False, soft_wrap=True)
         self.commands = {
@@ -133,19 +151,26 @@ class ChatTerminal:
             "/quit": self.leave,
         }
 
-    def run(self) -> None:
-        """Talk until the person leaves or there is nothing more to read."""
-        interactive = sys.stdin.isatty()
-        if interactive:
+    def run(self, messages: list[str] | None = None) -> int:
+        """Talk until the person leaves or there is nothing more to read -> how many turns were refused.
+
+        Args:
+            messages (`list[str]`, *optional*): said in place of what a person types.
+        """
+        typed = not messages and sys.stdin.isatty()
+        if typed:
             self._say("Ask about the faces, make one, change it. /help tells more, /quit leaves.")
+        refused = 0
         try:
-            for words in self._lines(interactive):
-                self.turn(words)
+            for words in messages or read_lines():
+                refused += not (self._turn_that_can_be_stopped(words) if typed else self.turn(words))
         except _LeaveError:
-            return
+            pass
+        return refused
 
     def turn(self, words: str) -> bool:
         """Do one command or have one thing answered -> whether it could be done."""
+        words = _HABITS.get(words.strip().lower().rstrip(".!"), words)
         name, _, argument = words.strip().partition(" ")
         try:
             if name in self.commands:
@@ -157,10 +182,26 @@ class ChatTerminal:
         except (ValueError, OSError) as error:
             typer.echo(f"facegpt: {' '.join(str(error).split())}", err=True)
             return False
-        except KeyboardInterrupt:
-            typer.echo("\nfacegpt: stopped; the chat is where it was", err=True)
-            return False
         return True
+
+    def _turn_that_can_be_stopped(self, words: str) -> bool:
+        """A turn that Ctrl-C ends without ending the chat."""
+        before = len(self.session.states)
+        try:
+            return self.turn(words)
+        except KeyboardInterrupt:
+            done = len(self.session.states) - before
+            self.photographs += self.photographs[-1:] * (len(self.session.states) - len(self.photographs))
+            left = "the answer stands, /save NAME writes its faces" if done > 0 else "the chat is where it was"
+            typer.echo(f"\nfacegpt: stopped; {left}", err=True)
+            return False
+
+    def tell_what_is_written(self) -> str:
+        """For who stops the whole chat."""
+        if not self.written:
+            return "stopped; this chat has written nothing"
+        files = "1 file" if len(self.written) == 1 else f"{len(self.written)} files"
+        return f"stopped; {files} of this chat {'is' if len(self.written) == 1 else 'are'} in {self.output}"
 
     def answer(self, words: str) -> None:
         """Have words answered, show the answer as it comes, and write its faces."""
@@ -172,7 +213,17 @@ class ChatTerminal:
             path = self._free_path("turn-{:02d}.glb")
             self._write({path: self._mesh()})
             count = len(answer.references)
-            self._say(f"  -> {path}" if count == shown.count else f"  -> {path}, {_count_faces(count)} seen closer by")
+            closer = "" if count == shown.count else f", {_count_faces(count)} seen closer by"
+            self._say(f"  -> {path}{closer}{self._tell_seed(answer)}")
+
+    def _tell_seed(self, answer: "Answer") -> str:
+        """Once, with the first face that is made from words."""
+        from modeling_facegpt.face_editing import FRESH
+
+        if self.untold_seed is None or self.photographs[-1] is not None or FRESH not in answer.references:
+            return ""
+        seed, self.untold_seed = self.untold_seed, None
+        return f" (seed {seed}; a chat with --seed {seed} makes the same faces)"
 
     def show(self, _: str) -> None:
         """Write a picture of the present faces."""
@@ -217,7 +268,8 @@ class ChatTerminal:
         if not path:
             raise ValueError("got no photograph; write /photo PATH")
         photograph = read_photograph(Path(path).expanduser())
-        self.session.look(photograph.image, photograph.focal)
+        with waiting("looking for faces"):
+            self.session.look(photograph.image, photograph.focal)
         self.photographs.append(photograph)
         self.tell_what_is_seen(photograph)
 
@@ -239,17 +291,6 @@ class ChatTerminal:
     def leave(self, _: str) -> None:
         """End the chat."""
         raise _LeaveError
-
-    def _lines(self, interactive: bool) -> Iterator[str]:
-        while True:
-            if interactive:
-                self._say(_PROMPT, end="")
-                sys.stdout.flush()
-            line = sys.stdin.readline()
-            if not line:
-                return
-            if line.strip():
-                yield line.strip()
 
     def _say(self, words: str, end: str = "\n") -> None:
         self.console.print(words, end=end, markup=False)
@@ -295,6 +336,7 @@ class ChatTerminal:
 
         self.output.mkdir(parents=True, exist_ok=True)
         write_files(files)
+        self.written += files
 
 
 class _NumberedFaces:

@@ -13,43 +13,49 @@
 # limitations under the License.
 """The `facegpt` command. Heavy imports wait inside the commands, so that `facegpt --help` answers at once."""
 
-import io
 import os
 import sys
 from enum import StrEnum
-from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from typer.core import TyperGroup
 
 from .chat_command import chat
 from .dialogue_evaluation_commands import app as evaluation
+from .extras import explain_missing
 from .generate_command import generate
+from .json_output import JsonOption, describe_outcomes, print_json, words_for_people
 from .uncertainty_commands import calibrate
+from .waiting import loading, progress_bar, telling_when_stopped, waiting
 
 if TYPE_CHECKING:
     from .photograph_tasks import Outcome
+
+
+class _Stoppable(TyperGroup):
+    """Says of a command that does not say it itself that it was stopped."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        with telling_when_stopped(lambda: "stopped before the end"):
+            return super().invoke(ctx)
+
 
 app = typer.Typer(
     name="facegpt",
     help="Chat about 3D human faces: faces from photographs, offline.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
+    cls=_Stoppable,
 )
 
-app.add_typer(evaluation)
-app.command()(chat)
-app.command()(generate)
-app.command()(calibrate)
-
 _FAILED = 1
-_INTERRUPTED = 130
 _TRACEBACK = "FACEGPT_TRACEBACK"
 
 
@@ -69,18 +75,32 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     Args:
         arguments (`list[str]`, *optional*): default: those of the process.
     """
-    _print_any_text()
+    _write_any_letter()
     try:
-        app(arguments)
-    except KeyboardInterrupt:
-        _stop("stopped", _INTERRUPTED)
+        app(arguments, prog_name="facegpt")
     except Exception as error:
         if _TRACEBACK in os.environ:
             raise
-        sentence = " ".join(str(error).split()) or type(error).__name__
-        expected = isinstance(error, ValueError | OSError | ImportError)
-        _stop(sentence if expected else f"{sentence} (set {_TRACEBACK}=1 to see where)", _FAILED)
+        typer.echo(f"facegpt: {_explain(error)}", err=True)
+        sys.exit(_FAILED)
     sys.exit(0)
+
+
+def _write_any_letter() -> None:
+    """A letter that the terminal's encoding lacks, or a byte of a file's name that is none, is escaped in print."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _explain(error: Exception) -> str:
+    """What went wrong, in one sentence."""
+    if need := explain_missing(error):
+        return need
+    sentence = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, ValueError | OSError | ImportError):
+        return sentence
+    return f"{sentence} (set {_TRACEBACK}=1 to see where)"
 
 
 @app.callback(invoke_without_command=True)
@@ -88,6 +108,8 @@ def _options(
     show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if show_version:
+        from importlib.metadata import version
+
         typer.echo(version("facegpt"))
         raise typer.Exit
 
@@ -122,6 +144,7 @@ def reconstruct(
     ] = "facegpt-nano",
     batch_size: Annotated[int, typer.Option(min=1, help="Photographs looked at together.")] = 8,
     device: Annotated[str, typer.Option(help="Where the model runs, such as cpu or cuda.")] = "cpu",
+    as_json: JsonOption = False,
 ) -> None:
     """3D faces from photographs.
 
@@ -130,36 +153,42 @@ def reconstruct(
     its files. A photograph without a face gets only the JSON. The exit code is 0 if every photograph could be done and
     a face was found in at least one.
     """
-    from transformers.utils import logging
+    if not any(photo.exists() for photo in photos):  # said before what takes seconds to load
+        raise ValueError(f"{photos[0]} does not exist")
+    with loading(model):
+        from transformers.utils import logging
 
-    from .checkpoints import load_checkpoint
-    from .photograph_report import report, tell_interruption
-    from .photograph_tasks import find_photographs, plan_tasks, run_tasks
+        from .checkpoints import load_checkpoint
+        from .photograph_report import report, tell_interruption
+        from .photograph_tasks import find_photographs, plan_tasks, run_tasks
 
-    logging.disable_progress_bar()
+        logging.disable_progress_bar()
     suffix = f".{mesh_format.value}" if mesh_format else None
     tasks = plan_tasks(find_photographs(photos), output, suffix)
     outcomes: list[Outcome] = []
-    with _progress(len(tasks)) as progress:
-        bar = progress.add_task("photographs", total=len(tasks))
+    with (
+        telling_when_stopped(lambda: tell_interruption(outcomes, len(tasks))),
+        progress_bar(len(tasks)) as progress,
+    ):
+        bar = progress.add_task("reconstructing", total=len(tasks))
 
         def note_down(outcome: "Outcome") -> None:
             outcomes.append(outcome)
             progress.advance(bar)
 
-        try:
-            run_tasks(
-                tasks,
-                lambda: load_checkpoint(model, device),
-                reference=face,
-                refine_steps=refine,
-                neutral=neutral,
-                batch_size=batch_size,
-                done=note_down,
-            )
-        except KeyboardInterrupt:
-            _stop(tell_interruption(outcomes, len(tasks)), _INTERRUPTED)
-    report(outcomes, "face" if face is None else f"face that is {face!r}")
+        run_tasks(
+            tasks,
+            lambda: load_checkpoint(model, device),
+            reference=face,
+            refine_steps=refine,
+            neutral=neutral,
+            batch_size=batch_size,
+            done=note_down,
+        )
+    if as_json:
+        print_json(describe_outcomes(outcomes))
+    with words_for_people(as_json):
+        report(outcomes, "face" if face is None else f"face that is {face!r}")
 
 
 @app.command("convert-3dmm")
@@ -168,7 +197,8 @@ def convert_morphable_model(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the artifact (made if missing).")],
 ) -> None:
     """Build a 3D morphable face model in FaceGPT's layout (needs the extra `convert`)."""
-    from modeling_facegpt.anny.build import convert_anny
+    with loading("what builds the 3DMM"):
+        from modeling_facegpt.anny.build import convert_anny
 
     convert_anny(output, progress=lambda message: typer.echo(message, err=True))
     typer.echo(f"{source.value} -> {output}")
@@ -183,37 +213,38 @@ def train(
     The same as `accelerate launch -m facegpt_trainer --config RECIPE`, on one process. Every setting of a recipe is
     listed by `python -m facegpt_trainer --help`.
     """
-    from facegpt_trainer.__main__ import read_recipe
-    from facegpt_trainer.training import train as run
+    with loading("the trainer"):
+        from facegpt_trainer.__main__ import read_recipe
+        from facegpt_trainer.training import train as run
 
     typer.echo(f"trained checkpoint: {run(read_recipe(config))}")
 
 
 @app.command()
 def doctor() -> None:
-    """What this machine runs: which renderer draws and why, versions, threads."""
-    from .doctor import examine
+    """What this machine runs, and what is wrong: renderers, device, checkpoints, extras, versions, threads.
 
+    The exit code is 1 if something is wrong.
+    """
+    with waiting("looking at what is installed"):
+        from .doctor import examine, find_problems
+
+        rows, problems = examine(), find_problems()
     table = Table("what", "found", "why")
-    for row in examine():
+    for column in table.columns:
+        column.overflow = "fold"
+    for row in rows:
         table.add_row(*row)
     Console().print(table, markup=False)
+    for problem in problems:
+        typer.echo(f"facegpt: {problem}", err=True)
+    if problems:
+        raise typer.Exit(_FAILED)
+    typer.echo("nothing is wrong")
 
 
-def _progress(total: int) -> Progress:
-    """A bar on stderr, for more than one photograph and only where somebody can see it."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=total < 2 or not console.is_terminal)
-
-
-def _print_any_text() -> None:
-    """Names of files that are no text in the terminal's encoding are escaped, not an error after all the work."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _stop(sentence: str, code: int) -> NoReturn:
-    typer.echo(f"facegpt: {sentence}", err=True)
-    sys.exit(code)
+app.command()(generate)
+app.command()(chat)
+app.command()(train)
+app.add_typer(evaluation)
+app.command()(calibrate)

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .evaluation_commands import DEFAULT, Facts, Model, app, print_figures
+from .evaluation_commands import DEFAULT, Count, Device, Facts, Model, Seed, app, load, print_figures
+from .waiting import loading
 
 if TYPE_CHECKING:
     from facegpt_trainer.evaluation.dialogues import Talker
 
-Count = Annotated[int, typer.Option(min=1, help="How many are asked.")]
 Guidance = Annotated[float | None, typer.Option(min=0, help="Guidance scale; default: the checkpoint's.")]
 Baseline = Annotated[
     Path | None, typer.Option(help="Trained text encoder without a vision-language model, judged beside it.")
@@ -36,10 +36,12 @@ def prompts(
     requests: Count = 200,
     guidance_scale: Guidance = None,
     baseline: Baseline = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
     facts: Facts = None,
 ) -> None:
     """Faces from explicit descriptions: whether what was named is on the mesh, in held-out wordings."""
-    _requests("prompts", model, requests, guidance_scale, baseline, facts)
+    _requests("prompts", model, requests, guidance_scale, baseline, seed, device, facts)
 
 
 @app.command()
@@ -48,94 +50,125 @@ def situations(
     requests: Count = 200,
     guidance_scale: Guidance = None,
     baseline: Baseline = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
     facts: Facts = None,
 ) -> None:
     """Faces from situations that training never saw: whether the right expression is the strongest on the mesh."""
-    _requests("situations", model, requests, guidance_scale, baseline, facts)
+    _requests("situations", model, requests, guidance_scale, baseline, seed, device, facts)
 
 
 @app.command()
-def edits(model: Model = DEFAULT, count: Count = 200, facts: Facts = None) -> None:
+def edits(
+    model: Model = DEFAULT, count: Count = 200, seed: Seed = 0, device: Device = "cpu", facts: Facts = None
+) -> None:
     """Edits of given faces: done, nothing else changed, undone exactly."""
-    from facegpt_trainer.evaluation.edits import evaluate_edits
+    with loading(model):
+        from facegpt_trainer.evaluation.edits import evaluate_edits
 
-    print_figures(f"edits: {model}", evaluate_edits(_load(model), edits=count), facts)
+        talker = _load(model, device)
+    print_figures(f"edits: {model}", evaluate_edits(talker, edits=count, seed=seed), facts)
 
 
 @app.command()
-def references(model: Model = DEFAULT, pictures: Count = 200, facts: Facts = None) -> None:
+def references(
+    model: Model = DEFAULT, pictures: Count = 200, seed: Seed = 0, device: Device = "cpu", facts: Facts = None
+) -> None:
     """Faces that words name, of two to five in held-out renders."""
-    from facegpt_trainer.evaluation.dialogues import evaluate_references
+    with loading(model):
+        from facegpt_trainer.evaluation.dialogues import evaluate_references
 
-    print_figures(f"references: {model}", evaluate_references(_load(model), pictures=pictures), facts)
+        talker = _load(model, device)
+    print_figures(f"references: {model}", evaluate_references(talker, pictures=pictures, seed=seed), facts)
 
 
 @app.command()
-def questions(model: Model = DEFAULT, pictures: Count = 300, facts: Facts = None) -> None:
+def questions(
+    model: Model = DEFAULT, pictures: Count = 300, seed: Seed = 0, device: Device = "cpu", facts: Facts = None
+) -> None:
     """Questions on faces of held-out renders and on given faces, by topic."""
-    from facegpt_trainer.evaluation.dialogues import evaluate_questions
+    with loading(model):
+        from facegpt_trainer.evaluation.dialogues import evaluate_questions
 
-    print_figures(f"questions: {model}", evaluate_questions(_load(model), pictures=pictures), facts)
+        talker = _load(model, device)
+    print_figures(f"questions: {model}", evaluate_questions(talker, pictures=pictures, seed=seed), facts)
 
 
 @app.command()
-def general(model: Model = DEFAULT, pictures: Count = 300, facts: Facts = None) -> None:
+def general(
+    model: Model = DEFAULT, pictures: Count = 300, seed: Seed = 0, device: Device = "cpu", facts: Facts = None
+) -> None:
     """Questions on drawn shapes; run it on the checkpoint from before face training, too."""
-    from facegpt_trainer.evaluation.dialogues import evaluate_general
+    with loading(model):
+        from facegpt_trainer.evaluation.dialogues import evaluate_general
 
-    figures = evaluate_general(_load(model, about_faces=False), pictures=pictures)
-    print_figures(f"general: {model}", figures, facts)
+        talker = _load(model, device, about_faces=False)
+    print_figures(f"general: {model}", evaluate_general(talker, pictures=pictures, seed=seed), facts)
 
 
 @app.command()
-def emission(model: Model = DEFAULT, dialogues: Count = 400, facts: Facts = None) -> None:
+def emission(
+    model: Model = DEFAULT, dialogues: Count = 400, seed: Seed = 0, device: Device = "cpu", facts: Facts = None
+) -> None:
     """Whether a face is answered where one is asked for, and nowhere else."""
-    from facegpt_trainer.evaluation.dialogues import evaluate_emission
+    with loading(model):
+        from facegpt_trainer.evaluation.dialogues import evaluate_emission
 
-    print_figures(f"emission: {model}", evaluate_emission(_load(model), dialogues=dialogues), facts)
+        talker = _load(model, device)
+    print_figures(f"emission: {model}", evaluate_emission(talker, dialogues=dialogues, seed=seed), facts)
 
 
 @app.command()
 def smiles(
-    data: Annotated[Path, typer.Option(help="Folder of the Face Research Lab London Set.")],
+    data: Annotated[
+        Path, typer.Option(exists=True, file_okay=False, help="Folder of the Face Research Lab London Set.")
+    ],
     model: Model = DEFAULT,
+    device: Device = "cpu",
     facts: Facts = None,
 ) -> None:
     """Smiling against neutral photographs, in words and on the mesh."""
-    from facegpt_trainer.evaluation.smiles import evaluate_smiles
+    with loading(model):
+        from facegpt_trainer.evaluation.smiles import evaluate_smiles
 
-    print_figures(f"smiles: {model}", evaluate_smiles(_load(model), data), facts)
+        talker = _load(model, device)
+    print_figures(f"smiles: {model}", evaluate_smiles(talker, data), facts)
 
 
 def _requests(
-    kind: str, model: str, requests: int, guidance_scale: float | None, baseline: Path | None, facts: Path | None
+    kind: str,
+    model: str,
+    requests: int,
+    guidance_scale: float | None,
+    baseline: Path | None,
+    seed: int,
+    device: str,
+    facts: Path | None,
 ) -> None:
-    from facegpt_trainer.evaluation.dialogues import evaluate_prompts, evaluate_situations, imagining
+    with loading(model):
+        from facegpt_trainer.evaluation.dialogues import evaluate_prompts, evaluate_situations, imagining
 
-    evaluate = {"prompts": evaluate_prompts, "situations": evaluate_situations}[kind]
-    talker = _load(model)
-    figures = evaluate(imagining(talker, guidance_scale), talker.measurer, requests=requests)
+        talker = _load(model, device)
+        evaluate = {"prompts": evaluate_prompts, "situations": evaluate_situations}[kind]
+    figures = evaluate(imagining(talker, guidance_scale, seed), talker.measurer, requests=requests, seed=seed)
     if baseline is not None:
         from facegpt_trainer.evaluation.text_baseline import load_baseline
 
-        theirs = evaluate(load_baseline(baseline), talker.measurer, requests=requests)
+        theirs = evaluate(load_baseline(baseline, seed), talker.measurer, requests=requests, seed=seed)
         figures |= {f"text encoder alone, {name}": value for name, value in theirs.items()}
     print_figures(f"{kind}: {model}", figures, facts)
 
 
-def _load(model: str, *, about_faces: bool = True) -> "Talker":
+def _load(model: str, device: str, *, about_faces: bool = True) -> "Talker":
     """A checkpoint; one that does not talk about faces is refused where it must."""
     from facegpt_trainer.evaluation.dialogues import Talker
-    from transformers.utils import logging
+    from facegpt_trainer.evaluation.held_out import face_model_on_cpu
 
     from modeling_facegpt.face_measurements import FaceMeasurer
 
-    from .checkpoints import load_checkpoint
-
-    logging.disable_progress_bar()
-    loaded = load_checkpoint(model)
+    loaded = load(model, device)
     if about_faces and not loaded.model.config.dialogue_hidden_size:
         raise ValueError(
             f"got {model}, which was not trained on dialogues about faces; name a checkpoint that was (nano_chat.yaml)"
         )
-    return Talker(loaded.model, loaded.processor, FaceMeasurer(loaded.model.face_model))
+    return Talker(loaded.model, loaded.processor, FaceMeasurer(face_model_on_cpu(loaded.model)))

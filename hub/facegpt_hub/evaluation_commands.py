@@ -14,20 +14,43 @@
 """`facegpt evaluate …`: the figures that README and model card quote, each printed by the command beside it."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from .waiting import loading
+
+if TYPE_CHECKING:
+    from .checkpoints import Checkpoint
+
 app = typer.Typer(name="evaluate", help="Print how good a checkpoint or a 3DMM is.", no_args_is_help=True)
 
+_STDOUT = Path("-")
+
+
+def check_place(facts: Path | None) -> Path | None:
+    """Where figures are to be written must be a place for a file before they are measured for minutes."""
+    if facts is not None and facts != _STDOUT and (facts.is_dir() or not facts.absolute().parent.is_dir()):
+        raise typer.BadParameter(f"got {facts}, wanted a file in a directory that exists, or - for stdout")
+    return facts
+
+
 Model = Annotated[str, typer.Option(help="Checkpoint: a name, a directory, or owner/name on the Hub.")]
-Faces = Annotated[Path, typer.Option(help="Folder with landmarks.npz and the photographs that it names.")]
+Faces = Annotated[
+    Path,
+    typer.Option(exists=True, file_okay=False, help="Folder with landmarks.npz and the photographs that it names."),
+]
 Refine = Annotated[int, typer.Option(min=0, metavar="STEPS", help="Fit faces to their pixels.")]
-Facts = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file, too.")]
+Count = Annotated[int, typer.Option(min=1, help="How many are asked or drawn.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of what is asked or drawn; 0 is that of the figures in README.")]
+Device = Annotated[str, typer.Option(help="Where the model runs, such as cpu or cuda.")]
+Facts = Annotated[
+    Path | None,
+    typer.Option("--json", callback=check_place, help="Write the figures to this file, too; - prints them alone."),
+]
 
 DEFAULT = "facegpt-nano"
 
@@ -38,63 +61,87 @@ def photographs(
     model: Model = DEFAULT,
     everything: bool = False,
     refine: Refine = 0,
+    device: Device = "cpu",
     facts: Facts = None,
 ) -> None:
     """Landmark errors and faces found on held-out photographs (with `--everything`, faces found on all of them)."""
-    from facegpt_trainer.evaluation.reconstruction import evaluate_photographs
+    with loading(model):
+        from facegpt_trainer.evaluation.reconstruction import evaluate_photographs
 
+        name, judged, processor = load(model, device)
     subset = "all" if everything else "held-out"
-    _show(
-        "photographs",
-        model,
-        facts,
-        lambda loaded: evaluate_photographs(*loaded, data, subset=subset, refine_steps=refine),
-    )
+    figures = evaluate_photographs(judged, processor, data, subset=subset, refine_steps=refine)
+    print_figures(f"photographs: {name}", figures, facts)
 
 
 @app.command()
-def renders(model: Model = DEFAULT, pictures: int = 200, refine: Refine = 0, facts: Facts = None) -> None:
+def renders(
+    model: Model = DEFAULT,
+    pictures: Count = 200,
+    refine: Refine = 0,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    facts: Facts = None,
+) -> None:
     """Geometry against the truth on held-out renders of one face each."""
-    from facegpt_trainer.evaluation.reconstruction import evaluate_renders
+    with loading(model):
+        from facegpt_trainer.evaluation.reconstruction import evaluate_renders
 
-    _show("renders", model, facts, lambda loaded: evaluate_renders(*loaded, pictures=pictures, refine_steps=refine))
+        name, judged, processor = load(model, device)
+    figures = evaluate_renders(judged, processor, pictures=pictures, refine_steps=refine, seed=seed)
+    print_figures(f"renders: {name}", figures, facts)
 
 
 @app.command()
-def groups(model: Model = DEFAULT, pictures: int = 120, facts: Facts = None) -> None:
+def groups(
+    model: Model = DEFAULT, pictures: Count = 120, seed: Seed = 0, device: Device = "cpu", facts: Facts = None
+) -> None:
     """Faces found in held-out renders of two to four people, also where they overlap."""
-    from facegpt_trainer.evaluation.groups import evaluate_groups
+    with loading(model):
+        from facegpt_trainer.evaluation.groups import evaluate_groups
 
-    _show("groups", model, facts, lambda loaded: evaluate_groups(*loaded, pictures=pictures))
+        name, judged, processor = load(model, device)
+    print_figures(f"groups: {name}", evaluate_groups(judged, processor, pictures=pictures, seed=seed), facts)
 
 
 @app.command()
-def presence(model: Model = DEFAULT, data: Faces | None = None, pictures: int = 400, facts: Facts = None) -> None:
+def presence(
+    model: Model = DEFAULT,
+    data: Faces | None = None,
+    pictures: Count = 400,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    facts: Facts = None,
+) -> None:
     """How often no face is found where there is none."""
-    from facegpt_trainer.evaluation.reconstruction import evaluate_presence
+    with loading(model):
+        from facegpt_trainer.evaluation.reconstruction import evaluate_presence
 
-    _show("presence", model, facts, lambda loaded: evaluate_presence(*loaded, data, pictures=pictures))
+        name, judged, processor = load(model, device)
+    print_figures(f"presence: {name}", evaluate_presence(judged, processor, data, pictures=pictures, seed=seed), facts)
 
 
 @app.command("morphable-model")
 def morphable_model(
-    data: Annotated[Path, typer.Option(help="ict_facekit_light.npz, of ICT-FaceKit.")],
+    data: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="ict_facekit_light.npz, of ICT-FaceKit.")],
     face_model: Annotated[
         str, typer.Option(help="3DMM: a name, a directory, or owner/name on the Hub.")
     ] = "anny-head",
     count: Annotated[int, typer.Option(min=1, help="Random identities to fit.")] = 12,
+    seed: Seed = 0,
     facts: Facts = None,
 ) -> None:
-    """How well the 3DMM's identity basis fits faces of another 3DMM: random ICT-FaceKit identities, fixed seeds."""
-    import torch
-    from facegpt_trainer.evaluation.morphable_model import evaluate_morphable_model
+    """How well the 3DMM's identity basis fits faces of another 3DMM: random ICT-FaceKit identities."""
+    with loading(face_model):
+        import torch
+        from facegpt_trainer.evaluation.morphable_model import evaluate_morphable_model
 
-    from modeling_facegpt import MorphableModel
+        from modeling_facegpt import MorphableModel
 
-    from .checkpoints import find_checkpoint
+        from .checkpoints import find_checkpoint
 
-    model = MorphableModel.from_pretrained(find_checkpoint(face_model), dtype=torch.float32)
-    results = evaluate_morphable_model(model, data, count)
+        model = MorphableModel.from_pretrained(find_checkpoint(face_model), dtype=torch.float32)
+    results = evaluate_morphable_model(model, data, count, seed)
     medians = sorted(result.median for result in results)
     figures = {
         "identities": float(count),
@@ -106,23 +153,27 @@ def morphable_model(
     print_figures(f"morphable-model: {face_model}", figures, facts)
 
 
-def _show(title: str, model: str, facts: Path | None, evaluate: Callable[[tuple[Any, Any]], dict[str, float]]) -> None:
+def load(model: str, device: str) -> "Checkpoint":
+    """A checkpoint, without the bars of its loading."""
     from transformers.utils import logging
 
     from .checkpoints import load_checkpoint
 
     logging.disable_progress_bar()
-    checkpoint = load_checkpoint(model)
-    print_figures(f"{title}: {checkpoint.name}", evaluate((checkpoint.model, checkpoint.processor)), facts)
+    return load_checkpoint(model, device)
 
 
 def print_figures(title: str, figures: dict[str, float], facts: Path | None) -> None:
-    """A table of figures, and with `facts` a JSON file of them."""
+    """A table of figures, and with `facts` a JSON file of them; `-` prints the JSON in place of the table."""
+    content = json.dumps({"evaluation": title, "figures": figures}, indent=1)
+    if facts == _STDOUT:
+        typer.echo(content)
+        return
     table = Table("figure", "value", title=title)
     for name, value in figures.items():
         table.add_row(name, f"{value:.0f}" if value == int(value) and value > 50 else f"{value:.2f}")
     Console().print(table)
     if facts is not None:
         partial = facts.with_name(facts.name + ".partial")
-        partial.write_text(json.dumps({"evaluation": title, "figures": figures}, indent=1))
+        partial.write_text(content)
         partial.replace(facts)

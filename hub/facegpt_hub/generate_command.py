@@ -14,9 +14,13 @@
 """`facegpt generate`: 3D faces from words, several different ones for one prompt."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+
+from .json_output import JsonOption, print_json, words_for_people
+from .seeds import choose_seed
+from .waiting import loading, waiting
 
 if TYPE_CHECKING:
     from modeling_facegpt.reconstruction import Reconstruction
@@ -27,13 +31,26 @@ _DECLINED = 1
 _SHEET = "sheet.png"
 
 
+class FaceFiles(NamedTuple):
+    """Where one face was written."""
+
+    mesh: Path
+    numbers: Path
+    picture: Path
+
+
 def generate(
     prompt: Annotated[str, typer.Argument(help='What the faces are like, such as "an old man, laughing".')],
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=100, help="How many different faces.")] = 4,
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the faces (made if missing).")] = Path(
         "faces"
     ),
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same faces.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="The same seed gives the same faces; default: another one each time.", show_default=False
+        ),
+    ] = None,
     guidance_scale: Annotated[
         float | None,
         typer.Option(
@@ -44,39 +61,64 @@ def generate(
         str, typer.Option(help="Checkpoint: a name, a directory, or owner/name on the Hub.")
     ] = "facegpt-nano",
     device: Annotated[str, typer.Option(help="Where the model runs, such as cpu or cuda.")] = "cpu",
+    as_json: JsonOption = False,
 ) -> None:
     """3D faces from words.
 
     Writes for each face a GLB, a JSON with all numbers, and a PNG, and one sheet that shows them all. What the model
     declines or does not understand is said in its own words, and the exit code is then 1.
     """
-    from transformers.utils import logging
+    with loading(model):
+        from transformers.utils import logging
 
-    from modeling_facegpt.dialogue import place_imagined
-    from modeling_facegpt.photograph import shown_path
+        from modeling_facegpt.dialogue import place_imagined
 
-    from .checkpoints import load_checkpoint
-    from .photograph_tasks import check_output
+        from .checkpoints import load_checkpoint
+        from .photograph_tasks import check_output
 
-    logging.disable_progress_bar()
-    check_output(output)
-    checkpoint = load_checkpoint(model, device)
+        logging.disable_progress_bar()
+        check_output(output)
+        checkpoint = load_checkpoint(model, device)
+    seed = choose_seed(seed)
     settings: dict[str, Any] = {} if guidance_scale is None else {"guidance_scale": guidance_scale}
-    drawn = checkpoint.model.imagine(
-        _checked(prompt, checkpoint), checkpoint.processor, count=count, seed=seed, **settings
-    )
-    if objection := _object(prompt, checkpoint):
+    with waiting("making faces"):
+        drawn = checkpoint.model.imagine(
+            _checked(prompt, checkpoint), checkpoint.processor, count=count, seed=seed, **settings
+        )
+        objection = _object(prompt, checkpoint)
+    if objection:
+        if as_json:
+            print_json({"prompt": prompt, "seed": seed, "faces": [], "sheet": None, "declined": objection})
         typer.echo(f"facegpt: {objection}", err=True)
         raise typer.Exit(_DECLINED)
-    *meshes, sheet = write_faces(checkpoint, place_imagined(drawn), output)
-    typer.echo(f"{count} {'face' if count == 1 else 'faces'} of {prompt!r}")
-    for mesh in meshes:
-        typer.echo(f"  mesh     {shown_path(mesh)}")
+    with waiting("writing faces"):
+        faces, sheet = write_faces(checkpoint, place_imagined(drawn), output)
+    if as_json:
+        print_json(_describe(prompt, seed, faces, sheet))
+    with words_for_people(as_json):
+        _report(prompt, seed, faces, sheet)
+
+
+def _describe(prompt: str, seed: int, faces: list[FaceFiles], sheet: Path) -> dict[str, Any]:
+    """For programs."""
+    paths = [{kind: str(path) for kind, path in files._asdict().items()} for files in faces]
+    return {"prompt": prompt, "seed": seed, "faces": paths, "sheet": str(sheet), "declined": None}
+
+
+def _report(prompt: str, seed: int, faces: list[FaceFiles], sheet: Path) -> None:
+    """For people."""
+    from modeling_facegpt.photograph import shown_path
+
+    count = "1 face" if len(faces) == 1 else f"{len(faces)} faces"
+    typer.echo(f"{count} of {prompt!r}, seed {seed} (--seed {seed} makes them again)")
+    for files in faces:
+        typer.echo(f"  mesh     {shown_path(files.mesh)}")
     typer.echo(f"  sheet    {shown_path(sheet)}")
 
 
-def write_faces(checkpoint: "Checkpoint", faces: "Reconstruction", output: Path) -> list[Path]:
-    """Write `face-1.glb`, `face-1.json`, `face-1.png` and so on, and the sheet of all -> the meshes, and the sheet.
+def write_faces(checkpoint: "Checkpoint", faces: "Reconstruction", output: Path) -> tuple[list[FaceFiles], Path]:
+    """Write `face-1.glb`, `face-1.json`, `face-1.png` and so on, and the sheet of all -> the files of each face, and
+    the sheet.
 
     Where a file has such a name that FaceGPT did not write, the result gets another.
 
@@ -91,20 +133,25 @@ def write_faces(checkpoint: "Checkpoint", faces: "Reconstruction", output: Path)
     from modeling_facegpt.files.result_sheet import faces_sheet
 
     face_model = checkpoint.model.face_model
-    files: dict[Path, bytes] = {}
-    meshes = []
+    contents: dict[Path, bytes] = {}
+    written = []
     for number in range(len(faces.probability)):
         alone = _choose_face(faces, number)
         stem = output / f"face-{number + 1}"
-        meshes.append(free_path(stem.with_suffix(".glb"), "mesh"))
+        files = FaceFiles(
+            mesh=free_path(stem.with_suffix(".glb"), "mesh"),
+            numbers=free_path(stem.with_suffix(".json"), "numbers"),
+            picture=free_path(stem.with_suffix(".png"), "sheet"),
+        )
         document = describe_reconstruction(face_model, alone, photo=None, model=checkpoint.name)
-        files[meshes[-1]] = encode_mesh(face_model, alone, ".glb")
-        files[free_path(stem.with_suffix(".json"), "numbers")] = encode_document(document)
-        files[free_path(stem.with_suffix(".png"), "sheet")] = encode_png(faces_sheet(face_model, alone))
+        contents[files.mesh] = encode_mesh(face_model, alone, ".glb")
+        contents[files.numbers] = encode_document(document)
+        contents[files.picture] = encode_png(faces_sheet(face_model, alone))
+        written.append(files)
     output.mkdir(parents=True, exist_ok=True)
     sheet = free_path(output / _SHEET, "of-faces")
-    write_files({sheet: encode_png(faces_sheet(face_model, faces)), **files})
-    return [*meshes, sheet]
+    write_files({sheet: encode_png(faces_sheet(face_model, faces)), **contents})
+    return written, sheet
 
 
 def _checked(prompt: str, checkpoint: "Checkpoint") -> str:

@@ -18,51 +18,50 @@ from typing import Annotated
 
 import typer
 
-from .evaluation_commands import DEFAULT, Facts, Model
-from .evaluation_commands import _show as show
+from .evaluation_commands import DEFAULT, Count, Device, Facts, Model, Seed, load, print_figures
 from .evaluation_commands import app as evaluation
+from .waiting import loading
 
 
 @evaluation.command()
 def uncertainty(
     model: Model = DEFAULT,
-    pictures: int = 600,
+    pictures: Count = 600,
     calibrated: Annotated[
         bool, typer.Option(help="Calibrate on other renders first, as `facegpt calibrate` does, without saving.")
     ] = False,
+    seed: Seed = 0,
+    device: Device = "cpu",
     facts: Facts = None,
 ) -> None:
     """How many true values 90 % intervals cover, and whether errors fall as confidence rises, on held-out renders."""
-    from facegpt_trainer.evaluation.calibration import calibrate as fit
-    from facegpt_trainer.evaluation.calibration import evaluate_uncertainty
+    with loading(model):
+        from facegpt_trainer.evaluation.calibration import calibrate as fit
+        from facegpt_trainer.evaluation.calibration import evaluate_uncertainty
 
-    title = "uncertainty, calibrated" if calibrated else "uncertainty"
-    show(
-        title,
-        model,
-        facts,
-        lambda loaded: evaluate_uncertainty(
-            fit(*loaded, pictures=pictures) if calibrated else loaded[0], loaded[1], pictures=pictures
-        ),
-    )
+        name, judged, processor = load(model, device)
+    if calibrated:
+        judged = fit(judged, processor, pictures=pictures)
+    figures = evaluate_uncertainty(judged, processor, pictures=pictures, seed=seed)
+    print_figures(f"uncertainty{', calibrated' if calibrated else ''}: {name}", figures, facts)
 
 
 def calibrate(
     checkpoint: Annotated[str, typer.Argument(help="Checkpoint: a name or a directory.", show_default=False)],
     pictures: Annotated[int, typer.Option(min=10, help="Renders of one face to calibrate on.")] = 600,
+    device: Device = "cpu",
 ) -> None:
     """Make 90 % intervals cover 90 %: fits what is added to the log-variances, and writes it into config.json."""
-    from facegpt_trainer.evaluation.calibration import calibrate as fit
-    from transformers.utils import logging
+    with loading(checkpoint):
+        from facegpt_trainer.evaluation.calibration import calibrate as fit
 
-    from modeling_facegpt.files.export import encode_document
-    from modeling_facegpt.files.result_files import write_files
+        from modeling_facegpt.files.export import encode_document
+        from modeling_facegpt.files.result_files import write_files
 
-    from .checkpoints import find_checkpoint, load_checkpoint
+        from .checkpoints import find_checkpoint
 
-    logging.disable_progress_bar()
-    path = find_checkpoint(checkpoint) / "config.json"
-    loaded = load_checkpoint(checkpoint)
+        path = find_checkpoint(checkpoint) / "config.json"
+        loaded = load(checkpoint, device)
     offset = fit(loaded.model, loaded.processor, pictures=pictures).config.log_variance_offset
     # Of the file, only this changes: what the weights are and how they are stored stays as it was said.
     written = {**json.loads(path.read_text()), "log_variance_offset": offset}

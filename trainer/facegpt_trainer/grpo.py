@@ -35,7 +35,7 @@ from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from .__main__ import read_settings
 from .checkpoint import last_whole_checkpoint, load_checkpoint
 from .collator import FaceCollator
-from .evaluation.requests import HELD_OUT_SEED
+from .evaluation.held_out import HELD_OUT_SEED
 from .pictures.data_engine import DataEngine
 from .pictures.photographs import load_photographs
 from .policy.config import FacePolicyConfig

@@ -38,11 +38,11 @@ from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
 from ..pictures.data_engine import DataEngine
-from .reconstruction import BATCH, HELD_OUT_SEED, RENDERED_SIDE, held_out_batches, to_images
+from .held_out import face_model_on_cpu, held_out_seed
+from .reconstruction import BATCH, RENDERED_SIDE, held_out_batches, to_images
 
 COVERAGE = 0.9
-CALIBRATION_SEED = HELD_OUT_SEED + 2
-EVALUATION_SEED = HELD_OUT_SEED + 3
+_CALIBRATION, _EVALUATION = 2, 3  # apart from each other, and from other evaluations' renders
 _LEAST_RATIO = 1e-3  # of an error to its standard deviation; a number that never errs is not made infinitely sure
 
 
@@ -62,7 +62,7 @@ def find_held_out_faces(
     model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, *, pictures: int, seed: int
 ) -> HeldOutFaces:
     """The likeliest face that is found in each of `pictures` renders of one face; renders without any are left out."""
-    engine = DataEngine(model.face_model, RENDERED_SIDE * model.config.render_size, seed)
+    engine = DataEngine(face_model_on_cpu(model), RENDERED_SIDE * model.config.render_size, seed)
     columns = []
     for batch in held_out_batches(engine, pictures, faces=1):
         seen = check_pictures(to_images(batch.pictures))
@@ -94,7 +94,7 @@ def find_held_out_faces(
                 true_parameters=true,
             )
         )
-    return HeldOutFaces(*(torch.cat(parts) for parts in zip(*columns, strict=True)))
+    return HeldOutFaces(*(torch.cat(parts).cpu() for parts in zip(*columns, strict=True)))
 
 
 def _likeliest(faces: FaceParameters, probability: Tensor) -> FaceParameters:
@@ -143,7 +143,7 @@ def calibrate(
     model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, *, pictures: int = 600
 ) -> FaceGPTForConditionalGeneration:
     """Fit the offset anew and set it in `model` and its configuration; the weights stay as they are."""
-    faces = find_held_out_faces(model, processor, pictures=pictures, seed=CALIBRATION_SEED)
+    faces = find_held_out_faces(model, processor, pictures=pictures, seed=held_out_seed(0) + _CALIBRATION)
     sizes = parameter_sizes(model.face_model.config)
     change = fit_log_variance_offset(faces.code - faces.true_code, faces.log_variance, sizes)
     before = torch.tensor(model.face_head.log_variance_offset, dtype=change.dtype)
@@ -154,7 +154,7 @@ def calibrate(
 
 
 def evaluate_uncertainty(
-    model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, *, pictures: int = 600
+    model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, *, pictures: int = 600, seed: int = 0
 ) -> dict[str, float]:
     """How honest the standard deviations are on renders that neither training nor calibration saw.
 
@@ -164,7 +164,7 @@ def evaluate_uncertainty(
         each the root mean square over the group; and the mean error of the third of the faces that it is least sure
         of, over that of the third that it is surest of.
     """
-    faces = find_held_out_faces(model, processor, pictures=pictures, seed=EVALUATION_SEED)
+    faces = find_held_out_faces(model, processor, pictures=pictures, seed=held_out_seed(seed) + _EVALUATION)
     config = model.face_model.config
     error = vector_to_parameters((faces.parameters - faces.true_parameters).abs(), config)
     said = vector_to_parameters(faces.standard_deviation, config)

@@ -17,12 +17,14 @@ Dialogues come from the grammar's held-out wordings and from seeds that training
 and greedily. Pictures with faces are shown as photographs are in a chat, which looks for their faces first.
 """
 
+import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from modeling_facegpt.dialogue import Dialogue as ChatDialogue
 from modeling_facegpt.dialogue import answer_dialogues as model_answers
@@ -38,8 +40,9 @@ from ..grammar.text_dialogues import TextGrammar
 from ..pictures.data_engine import DataEngine
 from ..pictures.picture_dialogues import PictureGrammar
 from ..pictures.shape_pictures import ShapeGrammar
+from .held_out import held_out_seed
 from .reconstruction import RENDERED_SIDE, to_images
-from .requests import HELD_OUT_SEED, MakeFaces, evaluate_requests, share
+from .requests import BETWEEN_NOISES, MakeFaces, evaluate_requests, share
 
 BATCH = 16
 LONGEST_ANSWER = 40
@@ -134,38 +137,43 @@ def _on_cpu(faces: FaceParameters) -> FaceParameters:
     return FaceParameters(*(group.cpu() for group in faces))
 
 
-def imagining(talker: Talker, guidance_scale: float | None = None) -> MakeFaces:
+def imagining(talker: Talker, guidance_scale: float | None = None, seed: int = 0) -> MakeFaces:
     """The checkpoint as a function from requests to faces; every call draws other noise than the one before."""
     settings: dict[str, Any] = {} if guidance_scale is None else {"guidance_scale": guidance_scale}
-    calls = iter(range(1_000_000))
+    calls = itertools.count(BETWEEN_NOISES * seed)
 
     def make_faces(dialogues: list[list[dict]], count: int) -> FaceParameters:
-        return talker.model.imagine(dialogues, talker.processor, count=count, seed=next(calls), **settings)
+        faces = talker.model.imagine(dialogues, talker.processor, count=count, seed=next(calls), **settings)
+        return _on_cpu(faces)
 
     return make_faces
 
 
-def evaluate_prompts(make_faces: MakeFaces, measurer: FaceMeasurer, *, requests: int = 200) -> dict[str, float]:
+def evaluate_prompts(
+    make_faces: MakeFaces, measurer: FaceMeasurer, *, requests: int = 200, seed: int = 0
+) -> dict[str, float]:
     """Explicit requests, in wordings and in combinations of properties that training never saw."""
     figures = {}
     for split in ("held_out_wordings", "held_out_combinations"):
-        found = evaluate_requests(make_faces, measurer, "explicit", split, requests=requests)
+        found = evaluate_requests(make_faces, measurer, "explicit", split, requests=requests, seed=seed)
         figures |= {f"{split.replace('_', ' ')}: {name}": value for name, value in found.items()}
     return figures
 
 
-def evaluate_situations(make_faces: MakeFaces, measurer: FaceMeasurer, *, requests: int = 200) -> dict[str, float]:
+def evaluate_situations(
+    make_faces: MakeFaces, measurer: FaceMeasurer, *, requests: int = 200, seed: int = 0
+) -> dict[str, float]:
     """Speculative requests, on situations and on wordings that training never saw."""
     figures = {}
     for split in ("held_out_situations", "held_out_wordings"):
-        found = evaluate_requests(make_faces, measurer, "speculative", split, requests=requests)
+        found = evaluate_requests(make_faces, measurer, "speculative", split, requests=requests, seed=seed)
         figures |= {f"{split.replace('_', ' ')}: {name}": value for name, value in found.items()}
     return figures
 
 
-def evaluate_references(talker: Talker, *, pictures: int = 200) -> dict[str, float]:
+def evaluate_references(talker: Talker, *, pictures: int = 200, seed: int = 0) -> dict[str, float]:
     """Faces of pictures with two to five, named by words: whether exactly those are decoded that are meant."""
-    grammar = _picture_grammar(talker)
+    grammar = _picture_grammar(talker, seed)
     right: dict[str, list[bool]] = defaultdict(list)
     for number, count in batches(pictures):
         batch, dialogues = grammar.batch(number, count, ("refer",), found=False)
@@ -203,9 +211,9 @@ def _places(faces: FaceParameters) -> Tensor:
     return camera[:, 1:] + focal * faces.translation[:, :2] / faces.translation[:, 2:]
 
 
-def evaluate_questions(talker: Talker, *, pictures: int = 300) -> dict[str, float]:
+def evaluate_questions(talker: Talker, *, pictures: int = 300, seed: int = 0) -> dict[str, float]:
     """Questions on held-out renders and on given faces: whether the answer is word for word the true one."""
-    grammar, texts = _picture_grammar(talker), TextGrammar(talker.measurer, HELD_OUT_SEED, SPLIT)
+    grammar, texts = _picture_grammar(talker, seed), TextGrammar(talker.measurer, held_out_seed(seed), SPLIT)
     right: dict[str, list[bool]] = defaultdict(list)
     for number, count in batches(pictures):
         batch, dialogues = grammar.batch(number, count, ("question", "presence", "declined"), found=False)
@@ -219,10 +227,10 @@ def evaluate_questions(talker: Talker, *, pictures: int = 300) -> dict[str, floa
     return figures
 
 
-def evaluate_general(talker: Talker, *, pictures: int = 300) -> dict[str, float]:
+def evaluate_general(talker: Talker, *, pictures: int = 300, seed: int = 0) -> dict[str, float]:
     """Questions on drawn shapes: whether the answer is word for word the true one. Any checkpoint can be asked,
     also one from before it learned to talk about faces."""
-    grammar = _shape_grammar(talker)
+    grammar = _shape_grammar(talker, seed)
     right: list[bool] = []
     for number, count in batches(pictures):
         drawn, dialogues = grammar.batch(number, count)
@@ -264,10 +272,11 @@ def evaluate_emission(
     talker: Talker,
     *,
     dialogues: int = 400,
+    seed: int = 0,
 ) -> dict[str, float]:
     """Whether `<FACE>` is said where a face is asked for, and nowhere else; nothing is constrained."""
-    texts, pictures = TextGrammar(talker.measurer, HELD_OUT_SEED, SPLIT), _picture_grammar(talker)
-    shapes = _shape_grammar(talker)
+    texts, pictures = TextGrammar(talker.measurer, held_out_seed(seed), SPLIT), _picture_grammar(talker, seed)
+    shapes = _shape_grammar(talker, seed)
     said: dict[bool, list[bool]] = {True: [], False: []}
     for number, count in batches(dialogues):
         nothing = torch.zeros(0, 3, 1, 1)
@@ -291,17 +300,20 @@ def _count_faces(dialogues: list[Dialogue], answers: list[Answer], said: dict[bo
         said[_face_count(dialogue.messages[1]) > 0].append(len(answer.faces.identity) > 0)
 
 
-def batches(count: int) -> list[tuple[int, int]]:
-    """Numbers and sizes of batches."""
-    return [(start, min(BATCH, count - start)) for start in range(0, count, BATCH)]
+def batches(count: int) -> Iterator[tuple[int, int]]:
+    """Numbers and sizes of batches; a terminal shows how many are done."""
+    for start in tqdm(range(0, count, BATCH), desc="dialogues", unit="batch", disable=None):
+        yield start, min(BATCH, count - start)
 
 
-def _picture_grammar(talker: Talker) -> PictureGrammar:
+def _picture_grammar(talker: Talker, seed: int) -> PictureGrammar:
     side = RENDERED_SIDE * talker.model.config.render_size
-    engine = DataEngine(talker.measurer.face_model, side, HELD_OUT_SEED)
-    return PictureGrammar(engine, talker.measurer, HELD_OUT_SEED, SPLIT)
+    engine = DataEngine(talker.measurer.face_model, side, held_out_seed(seed))
+    return PictureGrammar(engine, talker.measurer, held_out_seed(seed), SPLIT)
 
 
-def _shape_grammar(talker: Talker) -> ShapeGrammar:
+def _shape_grammar(talker: Talker, seed: int) -> ShapeGrammar:
     count = sum(parameter_sizes(talker.measurer.face_model.config))
-    return ShapeGrammar(ShapeSpace(talker.measurer), count, talker.model.config.render_size, HELD_OUT_SEED, SPLIT)
+    return ShapeGrammar(
+        ShapeSpace(talker.measurer), count, talker.model.config.render_size, held_out_seed(seed), SPLIT
+    )

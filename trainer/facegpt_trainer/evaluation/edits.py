@@ -13,10 +13,12 @@
 # limitations under the License.
 """Whether edits do what they ask for, leave the rest alone, and are undone exactly."""
 
+import itertools
 from collections import defaultdict
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from modeling_facegpt.face_measurements import (
     FaceMeasurer,
@@ -31,22 +33,26 @@ from ..grammar.attributes import EDIT_STEP, default_picture_camera
 from ..grammar.dialogues import Dialogue, Edit
 from ..grammar.text_dialogues import TextGrammar
 from .dialogues import BATCH, SPLIT, Answer, Talker, answer_dialogues
-from .requests import HELD_OUT_SEED, share, shows
+from .held_out import held_out_seed
+from .requests import share, shows
 
 KINDS, OTHER_KINDS = {"shape": "shape", "emotion": "expression", "action": "expression"}, "pose, gaze or light"
 HALF_A_STEP = 0.5  # of the change that an edit asks for: less does not count as done
 
 
-def evaluate_edits(talker: Talker, *, edits: int = 200) -> dict[str, float]:
+def evaluate_edits(talker: Talker, *, edits: int = 200, seed: int = 0) -> dict[str, float]:
     """One edit of a given face, then an undo of it, in held-out wordings."""
-    texts = TextGrammar(talker.measurer, HELD_OUT_SEED, SPLIT)
+    texts = TextGrammar(talker.measurer, held_out_seed(seed), SPLIT)
     found: dict[str, list[bool]] = defaultdict(list)
     moved: list[float] = []
-    number = 0
-    while len(found["answered with one face"]) < edits:
-        dialogues = [d for d in texts.batch(number, 2 * BATCH, ("edit",)) if d.given[0]]
-        number += 1
-        _judge_edits(talker, dialogues, found, moved)
+    done = found["answered with one face"]
+    with tqdm(total=edits, desc="edits", disable=None) as progress:
+        for number in itertools.count():
+            if len(done) >= edits:
+                break
+            dialogues = [d for d in texts.batch(number, 2 * BATCH, ("edit",)) if d.given[0]]
+            _judge_edits(talker, dialogues, found, moved)
+            progress.update(min(len(done), edits) - progress.n)
     figures = {f"{name}, %": share(values) for name, values in found.items()}
     return figures | {"neutral face moved by edits of expression, mm": sum(moved) / max(len(moved), 1)}
 

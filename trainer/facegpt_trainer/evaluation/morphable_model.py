@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from modeling_facegpt.mesh import vertex_normals
 from modeling_facegpt.morphable_model import MorphableModel
@@ -191,11 +192,12 @@ def _solve(points: Tensor, surface: _Surface, coefficients: Tensor, noise: float
 
 
 def evaluate_morphable_model(model: MorphableModel, ict_path: Path, count: int = 12, seed: int = 0) -> list[FitResult]:
-    """Fit `count` random ICT-FaceKit identities, each with the same fixed seed.
+    """Fit `count` random ICT-FaceKit identities, drawn by `seed`.
 
     Args:
         model (`MorphableModel`): with a region `skin` and 68 landmarks.
         ict_path (`Path`): `ict_facekit_light.npz`.
     """
     faces = load_ict_faces(ict_path, count, torch.Generator().manual_seed(seed))
-    return [fit_scan(model, points, landmarks) for points, landmarks in faces]
+    shown = tqdm(faces, desc="identities", disable=None)
+    return [fit_scan(model, points, landmarks) for points, landmarks in shown]

@@ -34,6 +34,7 @@ from modeling_facegpt.face_parameters import (
     vector_to_parameters,
 )
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
+from modeling_facegpt.morphable_model import MorphableModel
 from modeling_facegpt.photograph import read_photograph
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import Reconstruction, face_boxes, landmarks_in_photo
@@ -41,12 +42,12 @@ from modeling_facegpt.renderer import render_mesh
 from modeling_facegpt.rotations import rotation_6d_to_matrix
 
 from ..pictures.data_engine import DataEngine, PictureBatch
+from .held_out import face_model_on_cpu, held_out_seed, on_cpu
 from .morphable_model import similarity_between
 
 # Eye corners, nose wings, subnasale, mouth corners and lip centres: where people click and machines agree.
 WELL_DEFINED_POINTS = (36, 39, 42, 45, 48, 54, 51, 57, 31, 35, 33)
 OUTER_EYE_CORNERS = (36, 45)
-HELD_OUT_SEED = 987_654_321
 HELD_OUT_CONGRESS = ("8", "9")
 BATCH = 16
 RENDERED_SIDE = 2  # of held-out renders, over that of the picture that the model sees: photographs are larger too
@@ -79,15 +80,16 @@ def evaluate_photographs(
     names = [name for name in machine if subset == "all" or _is_held_out(name)]
     errors: dict[str, list[float]] = {}
     faces_found = []
+    face_model = face_model_on_cpu(model)
     for name, image, reconstruction in _reconstruct_files(model, processor, data, names, refine_steps):
         faces_found.append(len(reconstruction.probability))
         if not faces_found[-1] or subset == "all":
             continue
-        points = _largest_face_landmarks(model, reconstruction)
+        points = _largest_face_landmarks(face_model, reconstruction)
         group = name.split("/")[0]
         if _is_held_out(name):
             errors.setdefault(f"{group}: colour of the face, % of white", []).append(
-                _colour_error(model, processor, image, reconstruction)
+                _colour_error(face_model, processor, image, reconstruction)
             )
             errors.setdefault(f"{group}: 68 machine points, % of outer-eye distance", []).append(
                 _error(points, torch.as_tensor(machine[name]), range(68))
@@ -110,6 +112,7 @@ def evaluate_renders(
     *,
     pictures: int = 200,
     refine_steps: int = 0,
+    seed: int = 0,
 ) -> dict[str, float]:
     """Geometry, pose and appearance of held-out renders of one face each, drawn as whole photographs.
 
@@ -117,34 +120,36 @@ def evaluate_renders(
         model, processor: the checkpoint.
         pictures (`int`): how many.
         refine_steps (`int`): of fitting faces to their pixels, see `reconstruct`.
+        seed (`int`): from 0 on; another one draws other pictures.
 
     Returns:
         `dict`: mean vertex errors over the face region in millimetres, of the checkpoint and of the mean face,
         pose-free with expression after similarity alignment; mean angle between head rotations in degrees; how
         much of the variance of each group of parameters is explained, in per cent (0: no better than the average).
     """
-    engine = DataEngine(model.face_model, RENDERED_SIDE * model.config.render_size, HELD_OUT_SEED)
-    face = model.face_model.region("face") > 0.5
+    face_model = face_model_on_cpu(model)
+    engine = DataEngine(face_model, RENDERED_SIDE * model.config.render_size, held_out_seed(seed))
+    face = face_model.region("face") > 0.5
     ours, means, landmarks, angles = [], [], [], []
     found: list[FaceParameters] = []
     wanted: list[FaceParameters] = []
     for batch in held_out_batches(engine, pictures, faces=1):
         images = to_images(batch.pictures)
-        true = vector_to_parameters(batch.face_targets, model.face_model.config)
-        target = model.face_model(true).vertices[:, face]
+        true = vector_to_parameters(batch.face_targets, face_model.config)
+        target = face_model(true).vertices[:, face]
         side = float(engine.side)
         camera = Camera(1.2 * torch.full((len(images),), side), torch.full((len(images), 2), side / 2))
-        points = landmarks_in_photo(model.face_model, true, camera)
+        points = landmarks_in_photo(face_model, true, camera)
         reconstructions = model.reconstruct(images, processor, refine_steps=refine_steps, batch_size=BATCH)
-        for row, reconstruction in enumerate(reconstructions):
+        for row, reconstruction in enumerate(on_cpu(reconstructions)):
             if not len(reconstruction.probability):
                 continue
             found.append(select_faces(reconstruction.parameters, reconstruction.probability.argmax()[None]))
             wanted.append(select_faces(true, torch.tensor([row])))
-            mine = model.face_model(found[-1]).vertices[0, face]
+            mine = face_model(found[-1]).vertices[0, face]
             ours.append(_aligned_error(mine, target[row]))
-            means.append(_aligned_error(model.face_model.template[face], target[row]))
-            landmarks.append(_error(_largest_face_landmarks(model, reconstruction), points[row], range(68)))
+            means.append(_aligned_error(face_model.template[face], target[row]))
+            landmarks.append(_error(_largest_face_landmarks(face_model, reconstruction), points[row], range(68)))
             angles.append(_angle_between(found[-1].rotation, wanted[-1].rotation))
     return {
         "renders with one face": float(pictures),
@@ -163,10 +168,11 @@ def evaluate_presence(
     data: Path | None = None,
     *,
     pictures: int = 400,
+    seed: int = 0,
 ) -> dict[str, float]:
     """How often no face is found where there is none: in held-out drawn pictures and, with `data`, in the lowest part
     of portraits (clothes, hands, backgrounds)."""
-    engine = DataEngine(model.face_model, model.config.render_size, HELD_OUT_SEED + 1)
+    engine = DataEngine(face_model_on_cpu(model), model.config.render_size, held_out_seed(seed) + 1)
     drawn = [image for batch in held_out_batches(engine, pictures, faces=0) for image in to_images(batch.pictures)]
     results = {"drawn pictures without a face": float(pictures)}
     results["none found, % of them"] = _share_without_face(model, processor, drawn)
@@ -211,36 +217,36 @@ def _reconstruct_files(
     names: list[str],
     refine_steps: int,
 ) -> Iterator[tuple[str, Image.Image, Reconstruction]]:
-    for start in tqdm(range(0, len(names), BATCH), desc="photographs", unit="batch"):
+    for start in tqdm(range(0, len(names), BATCH), desc="photographs", unit="batch", disable=None):
         chosen = names[start : start + BATCH]
         photographs = [read_photograph(data / name) for name in chosen]
         images = [photograph.image for photograph in photographs]
         focals = [photograph.focal for photograph in photographs]
         found = model.reconstruct(images, processor, focals=focals, refine_steps=refine_steps, batch_size=BATCH)
-        yield from zip(chosen, images, found, strict=True)
+        yield from zip(chosen, images, on_cpu(found), strict=True)
 
 
 def _colour_error(
-    model: FaceGPTForConditionalGeneration,
+    face_model: MorphableModel,
     processor: FaceGPTProcessor,
     image: Image.Image,
     reconstruction: Reconstruction,
 ) -> float:
     """Mean difference of sRGB values between the largest face as rendered and the photograph, in per cent."""
-    points = landmarks_in_photo(model.face_model, reconstruction.parameters, reconstruction.camera)
+    points = landmarks_in_photo(face_model, reconstruction.parameters, reconstruction.camera)
     largest = _largest(points)
     face = select_faces(reconstruction.parameters, largest[None])
     frame = processor.frame_face(image, face_boxes(points)[largest], focal=float(reconstruction.camera.focal[largest]))
     side = frame.picture.shape[-1]
     camera = Camera(frame.camera[None, 0] * side, frame.camera[None, 1:] * side)
-    region = model.face_model.region("face")[None, :, None]
-    render = render_mesh(model.face_model(face), face, camera, (side, side), attributes=region)
+    region = face_model.region("face")[None, :, None]
+    render = render_mesh(face_model(face), face, camera, (side, side), attributes=region)
     weight = render.mask[0] * (cast(Tensor, render.attributes)[0] > 0.5)
     return 100 * float(((render.image[0] - frame.picture).abs().mean(0) * weight).sum() / weight.sum().clamp(min=1))
 
 
-def _largest_face_landmarks(model: FaceGPTForConditionalGeneration, reconstruction: Reconstruction) -> Tensor:
-    points = landmarks_in_photo(model.face_model, reconstruction.parameters, reconstruction.camera)
+def _largest_face_landmarks(face_model: MorphableModel, reconstruction: Reconstruction) -> Tensor:
+    points = landmarks_in_photo(face_model, reconstruction.parameters, reconstruction.camera)
     return points[_largest(points)]
 
 
@@ -280,7 +286,7 @@ def _aligned_error(points: Tensor, target: Tensor) -> float:
 
 def held_out_batches(engine: DataEngine, pictures: int, *, faces: int) -> Iterator[PictureBatch]:
     """Whole photographs of `faces` people each; whom the others hide is not counted."""
-    for start in range(0, pictures, BATCH):
+    for start in tqdm(range(0, pictures, BATCH), desc="pictures", unit="batch", disable=None):
         count = min(BATCH, pictures - start)
         generator = torch.Generator().manual_seed(engine.seed + start)
         yield engine.compose(generator, torch.zeros(count, dtype=torch.bool), torch.full((count,), faces))

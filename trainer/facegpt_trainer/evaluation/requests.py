@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from modeling_facegpt.face_measurements import (
     PRESENT,
@@ -35,9 +36,10 @@ from modeling_facegpt.flow_head import likely_squared_radius
 
 from ..grammar.dialogues import Dialogue, Wanted
 from ..grammar.text_dialogues import TextGrammar
+from .held_out import held_out_seed
 
 MakeFaces = Callable[[list[list[dict]], int], FaceParameters]  # (dialogues, count) -> count faces for each
-HELD_OUT_SEED = 987_654_321
+BETWEEN_NOISES = 1_000_000  # more than there are requests: two seeds share no noise
 BATCH = 25
 RANDOM_PEOPLE = 256
 # Least signs of actions on the mesh: millimetres, or share of the lids' opening or the mouth's width.
@@ -107,7 +109,14 @@ def shows(expression: str, emotion: str | None, signs: dict[str, Tensor]) -> boo
 
 
 def evaluate_requests(
-    make_faces: MakeFaces, measurer: FaceMeasurer, kind: str, split: str, *, requests: int = 200, samples: int = 8
+    make_faces: MakeFaces,
+    measurer: FaceMeasurer,
+    kind: str,
+    split: str,
+    *,
+    requests: int = 200,
+    samples: int = 8,
+    seed: int = 0,
 ) -> dict[str, float]:
     """Ask for faces in words that training never used in this way, several for each request.
 
@@ -117,13 +126,14 @@ def evaluate_requests(
         kind (`str`): `explicit` or `speculative`.
         split (`str`): of the grammar.
         requests, samples (`int`): how many requests, and faces for each.
+        seed (`int`): from 0 on; another one draws other requests.
 
     Returns:
         `dict`: shares in per cent.
     """
-    dialogues = TextGrammar(measurer, HELD_OUT_SEED, split).batch(0, requests, (kind,))
+    dialogues = TextGrammar(measurer, held_out_seed(seed), split).batch(0, requests, (kind,))
     judged, spreads, likely = [], [], []
-    for start in range(0, requests, BATCH):
+    for start in tqdm(range(0, requests, BATCH), desc=split.replace("_", " "), unit="batch", disable=None):
         part = dialogues[start : start + BATCH]
         faces = make_faces([dialogue.messages[:1] for dialogue in part], samples)
         wanted = [_wanted(dialogue) for dialogue in part for _ in range(samples)]

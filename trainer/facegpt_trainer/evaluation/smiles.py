@@ -51,7 +51,7 @@ def evaluate_smiles(talker: Talker, folder: Path) -> dict[str, float]:
     if not paths:
         raise ValueError(f"got {folder}, which holds no photographs *{NEUTRAL} and *{SMILING}; give one that does")
     told, measured = [], []
-    for path in tqdm(paths, desc="photographs"):
+    for path in tqdm(paths, desc="photographs", disable=None):
         smiling = path.name.endswith(SMILING)
         said, raised = _look(talker, path)
         told.append((said in SMILE_WORDS) == smiling)
@@ -71,5 +71,5 @@ def _look(talker: Talker, path: Path) -> tuple[str, float]:
     if session.faces is None:
         return "", 0.0
     face = select_faces(session.faces.parameters, session.faces.probability.argmax()[None])
-    shown = talker.measurer.measure_activations(face.identity, face.expression)
+    shown = talker.measurer.measure_activations(face.identity.cpu(), face.expression.cpu())
     return session.say(wordings.ASK_EXPRESSION.training[0]).text, float(shown.corner_raise)

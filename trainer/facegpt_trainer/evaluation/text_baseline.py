@@ -19,6 +19,7 @@ It is trained on the same requests for faces, and judged by the same figures, se
 
 import argparse
 import copy
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ from modeling_facegpt.morphable_model import MorphableModel
 from ..grammar.attributes import default_picture_camera
 from ..grammar.text_dialogues import TextGrammar
 from ..training_config import LOSS_WEIGHTS
-from .requests import MakeFaces
+from .requests import BETWEEN_NOISES, MakeFaces
 
 REQUESTS = ("explicit", "speculative")
 MEAN_WEIGHT = LOSS_WEIGHTS["flow_mean"] / LOSS_WEIGHTS["flow"]
@@ -192,10 +193,10 @@ def _face_model(checkpoint: str) -> MorphableModel:
 AutoConfig.register(TextBaselineConfig.model_type, TextBaselineConfig)
 
 
-def load_baseline(directory: str | Path) -> MakeFaces:
+def load_baseline(directory: str | Path, seed: int = 0) -> MakeFaces:
     """A trained baseline as a function from requests to faces."""
     model, tokenizer = TextBaseline.from_pretrained(directory).eval(), AutoTokenizer.from_pretrained(directory)
-    calls = iter(range(1_000_000))
+    calls = itertools.count(BETWEEN_NOISES * seed)
 
     @torch.no_grad()
     def make_faces(dialogues: list[list[dict]], count: int) -> FaceParameters:
