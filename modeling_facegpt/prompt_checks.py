@@ -27,7 +27,8 @@ _QUESTIONS = frozenset(
 
 
 def check_words(words: Any, tokenizer: Any) -> str:
-    """The words of a person, without blanks around them.
+    """The words of a person, without blanks around them. Half characters, as bytes of a command line that are no
+    UTF-8 become, which no tokenizer takes, are question marks.
 
     Args:
         words (`str`): what a person wrote.
@@ -39,7 +40,7 @@ def check_words(words: Any, tokenizer: Any) -> str:
     """
     if not isinstance(words, str):
         raise ValueError(f"got words of type {type(words).__name__}, wanted a text; write them as one string")
-    words = words.strip()
+    words = words.encode(errors="replace").decode().strip()
     if not words:
         raise ValueError("got an empty prompt, wanted at least one word; say what to do")
     spelt = [token for token in tokenizer.get_added_vocab() if token in words]

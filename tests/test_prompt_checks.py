@@ -18,7 +18,7 @@ from facegpt_trainer.grammar import wordings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeling_facegpt.prompt_checks import as_sentence
+from modeling_facegpt.prompt_checks import as_sentence, check_words
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,10 @@ def test_writing_twice_changes_nothing(words: str):
     once = as_sentence(words.strip())
     assert as_sentence(once) == once
     assert words.strip()[1:] in once
+
+
+def test_halves_of_characters_are_question_marks(processor):
+    """As bytes of a command line that are no UTF-8 become; the tokenizer refuses them with a `TypeError`."""
+    words = check_words(" caf\udce9 \ud800", processor.tokenizer)
+    assert words == "caf? ?"
+    assert processor.tokenizer([words])["input_ids"]

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from .chat_lines import read_lines
 from .seeds import choose_seed
-from .waiting import loading, telling_when_stopped, waiting
+from .waiting import loading, quiet_transformers, telling_when_stopped, waiting
 
 if TYPE_CHECKING:
     from modeling_facegpt.chat_session import ChatSession
@@ -84,8 +84,6 @@ def chat(
     if photo is not None and face is not None:
         raise ValueError("got a photograph and a file of faces, wanted one to talk about; give one of them, not both")
     with loading(model):
-        from transformers.utils import logging
-
         from modeling_facegpt.chat_session import ChatSession
         from modeling_facegpt.files.result_reader import read_result
         from modeling_facegpt.photograph import read_photograph
@@ -93,7 +91,7 @@ def chat(
         from .checkpoints import load_checkpoint
         from .photograph_tasks import check_output
 
-        logging.disable_progress_bar()
+        quiet_transformers()
         check_output(output)
         photograph = None if photo is None else read_photograph(photo)
         checkpoint = load_checkpoint(model, device)

@@ -31,7 +31,7 @@ from .extras import explain_missing
 from .generate_command import generate
 from .json_output import JsonOption, describe_outcomes, print_json, words_for_people
 from .uncertainty_commands import calibrate
-from .waiting import loading, progress_bar, telling_when_stopped, waiting
+from .waiting import loading, progress_bar, quiet_transformers, telling_when_stopped, waiting
 
 if TYPE_CHECKING:
     from .photograph_tasks import Outcome
@@ -156,13 +156,11 @@ def reconstruct(
     if not any(photo.exists() for photo in photos):  # said before what takes seconds to load
         raise ValueError(f"{photos[0]} does not exist")
     with loading(model):
-        from transformers.utils import logging
-
         from .checkpoints import load_checkpoint
         from .photograph_report import report, tell_interruption
         from .photograph_tasks import find_photographs, plan_tasks, run_tasks
 
-        logging.disable_progress_bar()
+        quiet_transformers()
     suffix = f".{mesh_format.value}" if mesh_format else None
     tasks = plan_tasks(find_photographs(photos), output, suffix)
     outcomes: list[Outcome] = []
@@ -200,6 +198,7 @@ def convert_morphable_model(
     with loading("what builds the 3DMM"):
         from modeling_facegpt.anny.build import convert_anny
 
+        quiet_transformers()
     convert_anny(output, progress=lambda message: typer.echo(message, err=True))
     typer.echo(f"{source.value} -> {output}")
 

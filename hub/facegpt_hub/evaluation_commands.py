@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .waiting import loading
+from .waiting import loading, quiet_transformers
 
 if TYPE_CHECKING:
     from .checkpoints import Checkpoint
@@ -155,11 +155,9 @@ def morphable_model(
 
 def load(model: str, device: str) -> "Checkpoint":
     """A checkpoint, without the bars of its loading."""
-    from transformers.utils import logging
-
     from .checkpoints import load_checkpoint
 
-    logging.disable_progress_bar()
+    quiet_transformers()
     return load_checkpoint(model, device)
 
 

@@ -20,7 +20,7 @@ import typer
 
 from .json_output import JsonOption, print_json, words_for_people
 from .seeds import choose_seed
-from .waiting import loading, waiting
+from .waiting import loading, quiet_transformers, waiting
 
 if TYPE_CHECKING:
     from modeling_facegpt.reconstruction import Reconstruction
@@ -69,14 +69,12 @@ def generate(
     declines or does not understand is said in its own words, and the exit code is then 1.
     """
     with loading(model):
-        from transformers.utils import logging
-
         from modeling_facegpt.dialogue import place_imagined
 
         from .checkpoints import load_checkpoint
         from .photograph_tasks import check_output
 
-        logging.disable_progress_bar()
+        quiet_transformers()
         check_output(output)
         checkpoint = load_checkpoint(model, device)
     seed = choose_seed(seed)

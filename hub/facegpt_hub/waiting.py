@@ -17,6 +17,7 @@ All of it goes to stderr, and what moves only to a terminal: a pipe or a log get
 """
 
 import gc
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -56,6 +57,16 @@ def loading(name: str) -> Iterator[None]:
     finally:
         if collects:
             gc.enable()
+
+
+def quiet_transformers() -> None:
+    """No bars and warnings of transformers: they address programmers, and what matters is checked and said here.
+    `TRANSFORMERS_VERBOSITY` brings the warnings back."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    if "TRANSFORMERS_VERBOSITY" not in os.environ:
+        logging.set_verbosity_error()
 
 
 def progress_bar(total: int) -> Progress:
