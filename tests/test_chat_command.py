@@ -77,7 +77,8 @@ def test_faces_of_the_photograph_are_there_before_anything_is_said(run, monkeypa
     count = len(found.probability)
     result = run("photo.png", "-m", "/save all")
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[0] == f"looking at photo.png: {count} face{'s' if count > 1 else ''}"
+    told = f", and {found.left_out} more, which are left out" if found.left_out else ""
+    assert result.stdout.splitlines()[0] == f"looking at photo.png: {count} face{'s' if count > 1 else ''}{told}"
     saved = read_result("chat/all.glb", chatty.face_model)
     assert torch.equal(saved.parameters.identity, found.parameters.identity)
 
