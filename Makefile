@@ -9,7 +9,7 @@ NEWEST := .venv-newest
 TORCH := torch==2.13.0
 FLOOR_VERSIONS := transformers==5.17.0
 
-.PHONY: help demo test test-slow test-gpu test-floor test-newest test-common test-triton bench check train evaluate
+.PHONY: help demo test test-slow test-gpu test-faults test-floor test-newest test-common test-triton bench check train evaluate
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -32,7 +32,10 @@ test: .venv/test-installed ## all fast tests
 	$(BIN)/python -m pytest
 
 test-slow: .venv/test-installed ## the tests that take longer than half a minute
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --ignore tests/faults
+
+test-faults: .venv/test-installed ## thousands of damaged files, killed runs, full disks: what must be refused, and nothing lost
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/faults
 
 test-gpu: .venv/test-installed ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu

@@ -20,6 +20,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from facegpt_hub import chat_command, checkpoints
+from facegpt_hub.chat_command import ChatTerminal
 from facegpt_hub.command_line import app
 from PIL import Image
 from reconstructions import make_reconstruction
@@ -28,6 +29,7 @@ from typer.testing import CliRunner
 from modeling_facegpt import ChatSession
 from modeling_facegpt.files.export import encode_mesh
 from modeling_facegpt.files.result_reader import read_result
+from modeling_facegpt.photograph import Photograph
 
 FACES_ONLY = {"max_new_tokens": 2, "min_faces": 1}
 
@@ -77,7 +79,8 @@ def test_faces_of_the_photograph_are_there_before_anything_is_said(run, monkeypa
     count = len(found.probability)
     result = run("photo.png", "-m", "/save all")
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[0] == f"looking at photo.png: {count} face{'s' if count > 1 else ''}"
+    told = f", and {found.left_out} more, which are left out" if found.left_out else ""
+    assert result.stdout.splitlines()[0] == f"looking at photo.png: {count} face{'s' if count > 1 else ''}{told}"
     saved = read_result("chat/all.glb", chatty.face_model)
     assert torch.equal(saved.parameters.identity, found.parameters.identity)
 
@@ -189,3 +192,32 @@ def test_faces_of_a_file_need_a_model_that_reads_them(run, face_model, face_para
     assert result.exit_code == 1 and "reads no faces" in str(result.exception)
     result = run("photo.png", "--face", "face.glb")
     assert result.exit_code == 1 and "not both" in str(result.exception)
+
+
+def test_saving_replaces_no_file_of_others_and_stays_in_its_directory(run):
+    Path("chat").mkdir()
+    Path("chat/her.json").write_text("{}")
+    result = run(
+        "photo.png", lines="Show me the face.\n/save her\n/save her\n/save .glb\n/save ..\n/save a/b\n/quit\n"
+    )
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("  -> chat/her-2.glb, chat/her-2.json, chat/her-2.png") == 2
+    assert "her is the name of a file that FaceGPT did not write; it stays" in result.stdout
+    assert Path("chat/her.json").read_text() == "{}" and not Path("chat/her.glb").exists()
+    assert result.stderr.count("wanted a plain one") == 3
+    assert sorted(path.name for path in Path().iterdir()) == ["chat", "photo.png"]
+
+
+def test_a_place_that_cannot_be_written_to_is_told_before_anything_else(run):
+    result = run("photo.png", "-o", "photo.png/chat", lines="Show me the face.\n")
+    assert result.exit_code == 1 and "nothing can be written to photo.png/chat" in str(result.exception)
+    assert result.stdout == ""
+
+
+def test_faces_that_are_left_out_are_told(chatty, processor, face_parameters, capsys, tmp_path):
+    checkpoint = checkpoints.Checkpoint("tiny", chatty, processor)
+    session = ChatSession(chatty, processor, faces=make_reconstruction(face_parameters)._replace(left_out=4))
+    ChatTerminal(checkpoint, session, tmp_path).tell_what_is_seen(
+        Photograph(Image.new("RGB", (64, 48)), None, "a.png")
+    )
+    assert capsys.readouterr().out == "looking at a.png: 1 face, and 4 more, which are left out\n"

@@ -159,7 +159,7 @@ def test_a_hub_name_without_network(monkeypatch, tmp_path):
         raise OSError("no route\nto host")
 
     monkeypatch.setattr("facegpt_hub.checkpoints.snapshot_download", unreachable)
-    with pytest.raises(CheckpointError, match=r"the Hub cannot be reached \(no route\)"):
+    with pytest.raises(CheckpointError, match=r"the Hub cannot be reached \(no route to host\)"):
         load_checkpoint("somebody/something")
     with pytest.raises(CheckpointError, match="there is no checkpoint nothing"):
         load_checkpoint("nothing")
@@ -242,3 +242,38 @@ def test_everything_is_loaded_without_its_code(call: ast.Call):
         or settings.get(None)
         in ("_AS_DATA", "self.processor_source.settings")  # of modeling_facegpt, processor_source
     ), ast.unparse(call)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"vlm_config.text_config.num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, and such a size"),
+        ({"vlm_config.text_config.num_hidden_layers": 10**4}, "num_hidden_layers is 10000, and the weights are"),
+        ({"vlm_config.vision_config.image_size": 10**12}, "image_size is 1000000000000"),
+        ({"vlm_config.text_config.hidden_size": -5}, "hidden_size is -5"),
+        ({"vlm_config.text_config.intermediate_size": 10**6}, "asks for .* numbers, and the files hold"),
+        ({"vlm_config.text_config.rms_norm_eps": float("inf")}, "rms_norm_eps is inf"),
+        ({"face_model_config.num_vertices": 10**9}, "num_vertices is 1000000000"),
+    ],
+)
+def test_settings_that_no_model_has_are_refused_at_once(checkpoint, change, words):
+    settings = json.loads((checkpoint / "config.json").read_text())
+    for name, value in change.items():
+        *rooms, last = name.split(".")
+        inner = settings
+        for room in rooms:
+            inner = inner[room]
+        inner[last] = value
+    (checkpoint / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_checkpoint(str(checkpoint))
+    assert "\n" not in str(caught.value)
+
+
+def test_long_reasons_end_at_a_word(checkpoint, monkeypatch):
+    def fail(*arguments, **settings):
+        raise RuntimeError("reason\nafter reason " * 60)
+
+    monkeypatch.setattr("facegpt_hub.checkpoints.FaceGPTProcessor.from_pretrained", fail)
+    with pytest.raises(CheckpointError, match=r"\(reason after reason .* (reason|after) \.\.\.\)$"):
+        load_checkpoint(str(checkpoint))

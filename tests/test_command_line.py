@@ -233,8 +233,9 @@ def test_interruption_is_quiet(run, model, monkeypatch):
 
     monkeypatch.setattr(model, "reconstruct", interrupt)
     photograph("photo.png")
-    code, _, _ = run("reconstruct", "photo.png", "-o", "out/")
+    code, _, err = run("reconstruct", "photo.png", "-o", "out/")
     assert code == 130 and list(Path("out").iterdir()) == []
+    assert err.strip() == "facegpt: stopped: 0 of 1 photograph are done"
 
 
 def test_unforeseen_errors_are_sentences_too(run, model, monkeypatch):
@@ -312,3 +313,103 @@ def test_help_loads_nothing_heavy():
     )
     assert result.returncode == 0, result.stderr
     assert "reconstruct" in result.stdout and "convert-3dmm" in result.stdout
+
+
+def contents() -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(Path().rglob("*")) if path.is_file()}
+
+
+def test_files_that_facegpt_did_not_write_are_never_replaced(run, model):
+    photograph("me.bmp")
+    photograph("me.png", faces=2)
+    Path("me.json").write_text("{}")
+    Path("me.glb").write_bytes(b"glTF of somebody")
+    before = contents()
+    code, out, err = run("reconstruct", "me.bmp")
+    assert code == 0 and {name: content for name, content in contents().items() if name in before} == before
+    assert all(name in out for name in ("me-mesh.glb", "me-numbers.json", "me-sheet.png"))
+    assert "3 files that FaceGPT did not write stayed (me.glb, me.json, me.png)" in err
+    first = contents()
+    assert run("reconstruct", "me.bmp")[0] == 0
+    assert contents() == first  # a second run gives the files of the first
+
+
+def test_a_mesh_that_was_named_is_replaced(run, model):
+    photograph("me.bmp")
+    Path("face.glb").write_bytes(b"glTF of somebody")
+    Path("face.json").write_text("{}")
+    code, out, err = run("reconstruct", "me.bmp", "-o", "face.glb")
+    assert code == 0 and len(Path("face.glb").read_bytes()) > 1000
+    assert Path("face.json").read_text() == "{}" and "face-numbers.json" in out and "(face.json)" in err
+
+
+def test_a_folder_that_is_input_and_output_keeps_its_photographs(run, model):
+    photograph("in/a.bmp")
+    photograph("in/b.png", faces=2)
+    photograph("in/b-sheet.bmp")
+    results = []
+    for _ in range(3):
+        code, out, _ = run("reconstruct", "in", "-o", "in")
+        assert code == 0 and "3 photographs, 4 faces" in out
+        results.append(contents())
+    assert results[0] == results[1] == results[2] and len(results[0]) == 3 + 9
+    for name in ("a.bmp", "b.png", "b-sheet.bmp"):
+        Path("in", name).unlink()
+    code, _, err = run("reconstruct", "in", "-o", "in")
+    assert code == 1 and "holds no photographs" in err
+
+
+def test_names_that_are_no_utf8_and_long_names_are_done_with_the_rest(run, model):
+    latin = Path(os.fsdecode(b"in/caf\xe9.png"))
+    photograph("in/a.png").rename(latin)
+    photograph("in/" + "\u8138" * 80 + ".png")
+    photograph("in/plain.png")
+    code, out, err = run("reconstruct", "in", "-o", "out")
+    assert code == 0 and "3 photographs, 3 faces" in out and err == ""
+    assert len(list(Path("out").iterdir())) == 9
+    document = json.loads(Path(os.fsdecode(b"out/caf\xe9.json")).read_text())
+    assert document["photo"] == "in/caf\\xe9.png"
+    code, out, err = run("reconstruct", latin, "-o", "out")
+    assert code == 0 and "caf\\xe9.glb" in out
+
+
+def test_paths_of_failed_photographs_are_written_whole(run, model):
+    folder = Path("a" * 60, "b" * 60)
+    photograph(folder / "good.png")
+    for number in range(2):
+        (folder / f"empty-{number}.png").write_bytes(b"")
+    code, _, err = run("reconstruct", folder, "-o", "out")
+    assert code == 1
+    for number in range(2):
+        assert f"  {folder}/empty-{number}.png is empty (0 bytes)" in err.splitlines()
+
+
+def test_faces_that_are_left_out_are_told(run, model, monkeypatch):
+    photograph("group.png", faces=3)
+    reconstruct = model.reconstruct
+
+    def leave_out(*arguments, **settings):
+        return [found._replace(left_out=4) for found in reconstruct(*arguments, **settings)]
+
+    monkeypatch.setattr(model, "reconstruct", leave_out)
+    code, _, err = run("reconstruct", "group.png", "-o", "out/")
+    assert code == 0 and "group.png shows 7 faces, of which the 3 surest are given" in err
+    document = json.loads(Path("out/group.json").read_text())
+    assert document["faces_left_out"] == 4 and "7 faces" in document["notes"][0]
+
+
+def test_interruption_tells_what_is_done(run, model, monkeypatch):
+    reconstruct, calls = model.reconstruct, []
+
+    def interrupt(*arguments, **settings):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return reconstruct(*arguments, **settings)
+
+    monkeypatch.setattr(model, "reconstruct", interrupt)
+    for number in range(5):
+        photograph(f"in/{number}.png")
+    code, _, err = run("reconstruct", "in", "-o", "out", "--batch-size", 1)
+    assert code == 130 and err.strip() == "facegpt: stopped: 2 of 5 photographs are done and in out"
+    assert len(list(Path("out").iterdir())) == 6

@@ -21,7 +21,8 @@ import pytest
 import trimesh
 from reconstructions import make_reconstruction
 
-from modeling_facegpt.files.export import encode_mesh, write_files
+from modeling_facegpt.files.export import encode_mesh
+from modeling_facegpt.files.result_files import write_files
 from modeling_facegpt.mesh import vertex_normals
 from modeling_facegpt.shading import linear_to_srgb
 

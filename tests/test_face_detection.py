@@ -155,3 +155,16 @@ def test_settings_that_do_not_exist_are_refused_by_name():
     with pytest.raises(ValueError, match="tile_shares"):
         FaceGPTConfig(detection={"tile_shares": 0.5})
     assert FaceGPTConfig(detection={"tile_share": 0.5}).detection_settings.tile_share == 0.5
+
+
+def test_faces_beyond_what_an_answer_holds_are_counted(eager_facegpt, processor):
+    detector = FaceDetector(eager_facegpt, processor)
+    [photo] = face_detection.check_photos([GROUP])
+    [[whole]] = detector.read([[detector.view_photo(photo)]])[0]
+    known, most = as_likely_as(whole.select(slice(1)), 0.99), eager_facegpt.config.max_faces
+    step = torch.tensor([[0.4, 0.0, 0.0]])
+    places = [known.parameters.translation + number * step for number in range(5)]
+    faces = [known._replace(parameters=known.parameters._replace(translation=place)) for place in places]
+    for count in range(1, 6):
+        found = face_detection.gather_faces(eager_facegpt, photo, faces[:count])
+        assert len(found.probability) == min(count, most) and found.left_out == max(0, count - most)

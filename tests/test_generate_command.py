@@ -147,3 +147,34 @@ def test_a_checkpoint_that_makes_no_faces_says_so(run, monkeypatch, facegpt, pro
 def test_wrong_numbers_are_wrong_usage(run):
     assert run("a man", "-n", "0").exit_code == 2
     assert run("a man", "--guidance-scale", "-1").exit_code == 2
+
+
+def test_files_of_others_stay(run):
+    Path("out").mkdir()
+    for name in ("sheet.png", "face-1.glb"):
+        Path("out", name).write_bytes(b"of somebody")
+    for _ in range(2):
+        result = run("a man", "-n", "1", "-o", "out")
+        assert result.exit_code == 0, result.output
+        mesh, sheet = result.output.splitlines()[1:]
+        assert [mesh, sheet] == [
+            "  mesh     out/face-1-mesh.glb",
+            "  sheet    out/sheet-of-faces.png",
+        ]
+        names = sorted(path.name for path in Path("out").iterdir())
+        assert names == [
+            "face-1-mesh.glb",
+            "face-1.glb",
+            "face-1.json",
+            "face-1.png",
+            "sheet-of-faces.png",
+            "sheet.png",
+        ]
+    assert {Path("out", name).read_bytes() for name in ("sheet.png", "face-1.glb")} == {b"of somebody"}
+
+
+def test_a_place_that_cannot_be_written_to_is_told_before_the_work(run, monkeypatch):
+    Path("file").write_text("no directory")
+    monkeypatch.setattr(checkpoints, "load_checkpoint", lambda name, device: pytest.fail("it was loaded"))
+    result = run("a man", "-o", "file/out")
+    assert result.exit_code == 1 and "nothing can be written to file/out" in str(result.exception)

@@ -20,12 +20,13 @@ import struct
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from modeling_facegpt.photograph import PhotographError, focal_from_exif, read_photograph
+from modeling_facegpt.photograph import PhotographError, focal_from_exif, read_photograph, shown_path
 
 SIZE = (40, 24)
 
@@ -235,7 +236,7 @@ def profile_that_changes_colours() -> bytes:
 def test_the_profile_is_applied_in_every_mode(tmp_path, mode):
     image = Image.new("RGB", SIZE, (128, 128, 128))
     image = image.quantize() if mode.startswith(("P", "p")) else image.convert(mode)
-    settings = {"transparency": 200} if mode == "palette with transparency" else {}
+    settings: dict[str, Any] = {"transparency": 200} if mode == "palette with transparency" else {}
     image.save(tmp_path / "photo.png", icc_profile=profile_that_changes_colours(), **settings)
     assert mode == "RGB" or Image.open(tmp_path / "photo.png").mode in ("RGBA", "P")
     seen = read_photograph(tmp_path / "photo.png")
@@ -280,7 +281,7 @@ def test_a_jpeg_of_108_megapixels_is_read_at_half_its_size(tmp_path):
     photograph = read_photograph(path)
     assert photograph.image.size == (6_000, 4_500)
     assert np.abs(np.asarray(photograph.image.resize((6, 4)), dtype=float) - 99).max() <= 2
-    assert "12000x9000" in photograph.note and "6000x4500" in photograph.note
+    assert photograph.note is not None and "12000x9000" in photograph.note and "6000x4500" in photograph.note
 
 
 def test_heif_is_read_where_its_plug_in_is_there_and_named_where_not(tmp_path, monkeypatch):
@@ -343,3 +344,4 @@ def test_a_name_that_is_no_utf8_can_be_printed(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(PhotographError, match=r"caf\\xe9.png is empty"):
         read_photograph(path)
+    assert shown_path("\ud800.png") == r"\ud800.png"

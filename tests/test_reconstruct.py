@@ -15,6 +15,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -174,3 +175,12 @@ def test_two_processes_share_the_work(folder: Path, checkpoint: Path, tmp_path: 
     subprocess.run([*command, "--output", str(output), "--chunk", "2"], check=True)
     assert len({row["name"] for row in _rows(output)}) == len(_rows(output)) == COUNT + 1
     assert json.loads((output / "settings.json").read_text())["chunk"] == 2
+
+
+def test_names_that_are_no_utf8_are_escaped_and_the_rest_goes_on(folder: Path, run: Callable, tmp_path: Path):
+    (folder / "0.png").rename(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))
+    (folder / "damaged.jpg").rename(os.fsdecode(os.fsencode(folder) + b"/caf\xe8.jpg"))
+    assert run(folder)[0] == 0
+    rows = {Path(row["name"]).name: row for row in _rows(tmp_path / "shards")}
+    assert len(rows) == COUNT + 1
+    assert rows["caf\\xe9.png"]["width"] == 40 and "caf\\xe8.jpg" in rows["caf\\xe8.jpg"]["problem"]

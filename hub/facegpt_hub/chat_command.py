@@ -14,6 +14,7 @@
 """`facegpt chat`: talk about faces in the terminal. Every turn that makes or changes a face writes it as a GLB."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,8 +89,10 @@ def chat(
         from modeling_facegpt.photograph import read_photograph
 
         from .checkpoints import load_checkpoint
+        from .photograph_tasks import check_output
 
         quiet_transformers()
+        check_output(output)
         photograph = None if photo is None else read_photograph(photo)
         checkpoint = load_checkpoint(model, device)
     faces = None if face is None else read_result(face, checkpoint.model.face_model)
@@ -228,12 +231,26 @@ class ChatTerminal:
 
     def save(self, name: str) -> None:
         """Write the present faces as GLB, JSON and PNG under a name."""
-        if not name or Path(name).name != name:
+        plain = name.removesuffix(".glb")
+        if Path(plain).name != plain or plain in ("", "..") or "\0" in plain:
             raise ValueError(f"got the name {name!r} to save by, wanted a plain one; write /save NAME")
-        stem = self.output / name.removesuffix(".glb")
-        mesh, document, picture = (stem.with_name(stem.name + end) for end in (".glb", ".json", ".png"))
-        self._write({mesh: self._mesh(), document: self._document(), picture: self._picture()})
-        self._say(f"  -> {mesh}, {document}, {picture}")
+        contents = {".glb": self._mesh(), ".json": self._document(), ".png": self._picture()}
+        stem = plain
+        number = 1
+        while not self._may_be_saved(stem, contents):
+            number += 1
+            stem = f"{plain}-{number}"
+        if stem != plain:
+            self._say(f"{plain} is the name of a file that FaceGPT did not write; it stays")
+        files = {self.output / (stem + end): content for end, content in contents.items()}
+        self._write(files)
+        self._say(f"  -> {', '.join(map(str, files))}")
+
+    def _may_be_saved(self, stem: str, endings: Iterable[str]) -> bool:
+        """Whether no file that FaceGPT did not write has one of the names."""
+        from modeling_facegpt.files.result_files import free_path
+
+        return all(free_path(path, "") == path for end in endings for path in [self.output / (stem + end)])
 
     def undo(self, _: str) -> None:
         """Go back by one turn or photograph."""
@@ -261,6 +278,8 @@ class ChatTerminal:
             return
         faces = self.session.faces
         count = "no face" if faces is None else _count_faces(len(faces.probability))
+        if faces is not None and faces.left_out:
+            count += f", and {faces.left_out} more, which are left out"
         self._say(f"looking at {photograph.name}: {count}")
 
     def help(self, _: str) -> None:
@@ -290,9 +309,8 @@ class ChatTerminal:
         return encode_document(document)
 
     def _picture(self) -> bytes:
+        from modeling_facegpt.files.export import encode_png
         from modeling_facegpt.files.result_sheet import faces_sheet, result_sheet
-
-        from .photograph_tasks import encode_png
 
         photograph, face_model = self.photographs[-1], self.checkpoint.model.face_model
         if photograph is None:
@@ -312,7 +330,7 @@ class ChatTerminal:
         return self.output / pattern.format(number)
 
     def _write(self, files: dict[Path, bytes]) -> None:
-        from modeling_facegpt.files.export import write_files
+        from modeling_facegpt.files.result_files import write_files
 
         self.output.mkdir(parents=True, exist_ok=True)
         write_files(files)

@@ -14,6 +14,7 @@
 """Finds a checkpoint by name and loads it whole, or says in one sentence why not: no weight is silently random."""
 
 import re
+import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ from transformers.utils import logging
 
 from modeling_facegpt import FaceGPTConfig, FaceGPTForConditionalGeneration, FaceGPTProcessor
 
+from .checkpoint_sizes import check_amount, check_settings
+
 DEFAULT_CHECKPOINT = "facegpt-nano"
 
 _PACKAGED = Path(__file__).parent / "checkpoints"
@@ -32,6 +35,7 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 # Neither code nor pickled weights: a checkpoint is data.
 _HUB_FILES = ("*.json", "*.jinja", "*.safetensors", "*.txt", "*.model")
 _NAMED_KEYS = 3
+_LONGEST_REASON = 300  # characters
 
 
 class CheckpointError(ValueError):
@@ -78,34 +82,38 @@ def load_checkpoint(name: str = DEFAULT_CHECKPOINT, device: str | torch.device =
     """
     directory = find_checkpoint(name)
     try:
+        check_settings(directory / "config.json")
         kind = FaceGPTConfig.get_config_dict(directory)[0].get("model_type")
-        if kind == FaceGPTConfig.model_type:  # Of no other kind is a configuration made, nor its code wanted.
+        # Of no other kind is a configuration made, nor its code wanted.
+        config = (
             FaceGPTConfig.from_pretrained(directory, trust_remote_code=False)
+            if kind == FaceGPTConfig.model_type
+            else None
+        )
     except Exception as error:  # Configurations fail with nearly any exception.
-        raise CheckpointError(
-            f"the configuration of checkpoint {name} cannot be read ({_first_line(error)})"
-        ) from error
-    if kind != FaceGPTConfig.model_type:
+        raise CheckpointError(f"the configuration of checkpoint {name} cannot be read ({_in_short(error)})") from error
+    if config is None:
         raise CheckpointError(f"checkpoint {name} is a {kind!r} model, and only FaceGPT's can be used here")
-    model = _load_model(name, directory)
+    model = _load_model(name, directory, config)
     try:
         processor = FaceGPTProcessor.from_pretrained(directory, trust_remote_code=False)
     except Exception as error:
-        raise CheckpointError(f"the processor of checkpoint {name} cannot be loaded ({_first_line(error)})") from error
+        raise CheckpointError(f"the processor of checkpoint {name} cannot be loaded ({_in_short(error)})") from error
     try:
         model.to(device)  # type: ignore[arg-type]
     except (RuntimeError, AssertionError) as error:
-        raise CheckpointError(f"the device {device} cannot be used here ({_first_line(error)})") from error
+        raise CheckpointError(f"the device {device} cannot be used here ({_in_short(error)})") from error
     is_path = Path(name).expanduser() == directory
     return Checkpoint(directory.resolve().name if is_path else name, model, processor)
 
 
-def _load_model(name: str, directory: Path) -> FaceGPTForConditionalGeneration:
+def _load_model(name: str, directory: Path, config: FaceGPTConfig) -> FaceGPTForConditionalGeneration:
     if not any(directory.glob("*.safetensors")):
         raise CheckpointError(f"checkpoint {name} has no weights: {directory / 'model.safetensors'} is missing")
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # What it would warn of is refused below.
     try:
+        check_amount(config, directory)
         loaded: Any = FaceGPTForConditionalGeneration.from_pretrained(
             directory,
             dtype=torch.float32,
@@ -115,7 +123,7 @@ def _load_model(name: str, directory: Path) -> FaceGPTForConditionalGeneration:
             output_loading_info=True,
         )
     except Exception as error:
-        raise CheckpointError(f"the weights of checkpoint {name} cannot be loaded ({_first_line(error)})") from error
+        raise CheckpointError(f"the weights of checkpoint {name} cannot be loaded ({_in_short(error)})") from error
     finally:
         logging.set_verbosity(verbosity)
     model, report = loaded
@@ -143,9 +151,10 @@ def _download(name: str) -> Path:
         raise CheckpointError(f"there is no checkpoint {name}: not here, and not on the Hub") from error
     except Exception as error:  # No network shows itself in many exceptions.
         raise CheckpointError(
-            f"there is no checkpoint {name} here, and the Hub cannot be reached ({_first_line(error)})"
+            f"there is no checkpoint {name} here, and the Hub cannot be reached ({_in_short(error)})"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _in_short(error: Exception) -> str:
+    """What an error says, on one line, up to a whole word."""
+    return textwrap.shorten(str(error), _LONGEST_REASON, placeholder=" ...") or type(error).__name__

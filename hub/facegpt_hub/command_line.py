@@ -157,26 +157,36 @@ def reconstruct(
         raise ValueError(f"{photos[0]} does not exist")
     with loading(model):
         from .checkpoints import load_checkpoint
+        from .photograph_report import report, tell_interruption
         from .photograph_tasks import find_photographs, plan_tasks, run_tasks
 
         quiet_transformers()
     suffix = f".{mesh_format.value}" if mesh_format else None
     tasks = plan_tasks(find_photographs(photos), output, suffix)
-    with progress_bar(len(tasks)) as progress:
+    outcomes: list[Outcome] = []
+    with (
+        telling_when_stopped(lambda: tell_interruption(outcomes, len(tasks))),
+        progress_bar(len(tasks)) as progress,
+    ):
         bar = progress.add_task("reconstructing", total=len(tasks))
-        outcomes = run_tasks(
+
+        def note_down(outcome: "Outcome") -> None:
+            outcomes.append(outcome)
+            progress.advance(bar)
+
+        run_tasks(
             tasks,
             lambda: load_checkpoint(model, device),
             reference=face,
             refine_steps=refine,
             neutral=neutral,
             batch_size=batch_size,
-            done=lambda outcome: progress.advance(bar),
+            done=note_down,
         )
     if as_json:
         print_json(describe_outcomes(outcomes))
     with words_for_people(as_json):
-        _report(outcomes, "face" if face is None else f"face that is {face!r}")
+        report(outcomes, "face" if face is None else f"face that is {face!r}")
 
 
 @app.command("convert-3dmm")
@@ -230,48 +240,6 @@ def doctor() -> None:
     if problems:
         raise typer.Exit(_FAILED)
     typer.echo("nothing is wrong")
-
-
-def _report(outcomes: "list[Outcome]", wanted: str) -> None:
-    """Say what was done; end with a non-zero exit code unless all could be done and there is a face."""
-    problems = [outcome for outcome in outcomes if outcome.problem]
-    good = [outcome for outcome in outcomes if not outcome.problem]
-    faces = sum(outcome.faces for outcome in good)
-    empty = [outcome for outcome in good if not outcome.faces]
-    if len(outcomes) == 1:
-        _report_one(outcomes[0], wanted)
-    else:
-        typer.echo(f"{_count(len(good), 'photograph')}, {_count(faces, 'face')} -> {outcomes[0].task.mesh.parent}")
-        for outcome in empty:
-            typer.echo(f"no {wanted} found in {outcome.task.photograph}", err=True)
-        _list_problems(problems)
-    if problems or not faces:
-        raise typer.Exit(_FAILED)
-
-
-def _report_one(outcome: "Outcome", wanted: str) -> None:
-    task = outcome.task
-    if outcome.problem:
-        typer.echo(f"facegpt: {outcome.problem}", err=True)
-    elif not outcome.faces:
-        typer.echo(f"facegpt: no {wanted} found in {task.photograph} ({task.document} says so)", err=True)
-    else:
-        typer.echo(f"{_count(outcome.faces, 'face')} in {task.photograph}")
-        typer.echo(f"  mesh     {task.mesh}\n  numbers  {task.document}\n  picture  {task.sheet}")
-
-
-def _list_problems(problems: "list[Outcome]") -> None:
-    if not problems:
-        return
-    table = Table("photograph", "problem", title=f"{_count(len(problems), 'photograph')} could not be done")
-    for outcome in problems:
-        name = str(outcome.task.photograph)
-        table.add_row(name, (outcome.problem or "").removeprefix(name).lstrip(": "))
-    Console(stderr=True).print(table, markup=False)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 app.command()(generate)

@@ -14,7 +14,7 @@
 """`facegpt generate`: 3D faces from words, several different ones for one prompt."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 
 _DECLINED = 1
 _SHEET = "sheet.png"
+
+
+class FaceFiles(NamedTuple):
+    """Where one face was written."""
+
+    mesh: Path
+    numbers: Path
+    picture: Path
 
 
 def generate(
@@ -64,8 +72,10 @@ def generate(
         from modeling_facegpt.dialogue import place_imagined
 
         from .checkpoints import load_checkpoint
+        from .photograph_tasks import check_output
 
         quiet_transformers()
+        check_output(output)
         checkpoint = load_checkpoint(model, device)
     seed = choose_seed(seed)
     settings: dict[str, Any] = {} if guidance_scale is None else {"guidance_scale": guidance_scale}
@@ -80,55 +90,66 @@ def generate(
         typer.echo(f"facegpt: {objection}", err=True)
         raise typer.Exit(_DECLINED)
     with waiting("writing faces"):
-        meshes = write_faces(checkpoint, place_imagined(drawn), output)
+        faces, sheet = write_faces(checkpoint, place_imagined(drawn), output)
     if as_json:
-        print_json(_describe(prompt, seed, meshes, output / _SHEET))
+        print_json(_describe(prompt, seed, faces, sheet))
     with words_for_people(as_json):
-        _report(prompt, seed, meshes, output / _SHEET)
+        _report(prompt, seed, faces, sheet)
 
 
-def _describe(prompt: str, seed: int, meshes: list[Path], sheet: Path) -> dict[str, Any]:
+def _describe(prompt: str, seed: int, faces: list[FaceFiles], sheet: Path) -> dict[str, Any]:
     """For programs."""
-    ends = {"mesh": ".glb", "numbers": ".json", "picture": ".png"}
-    faces = [{kind: str(mesh.with_suffix(end)) for kind, end in ends.items()} for mesh in meshes]
-    return {"prompt": prompt, "seed": seed, "faces": faces, "sheet": str(sheet), "declined": None}
+    paths = [{kind: str(path) for kind, path in files._asdict().items()} for files in faces]
+    return {"prompt": prompt, "seed": seed, "faces": paths, "sheet": str(sheet), "declined": None}
 
 
-def _report(prompt: str, seed: int, meshes: list[Path], sheet: Path) -> None:
+def _report(prompt: str, seed: int, faces: list[FaceFiles], sheet: Path) -> None:
     """For people."""
-    faces = "1 face" if len(meshes) == 1 else f"{len(meshes)} faces"
-    typer.echo(f"{faces} of {prompt!r}, seed {seed} (--seed {seed} makes them again)")
-    for mesh in meshes:
-        typer.echo(f"  mesh     {mesh}")
-    typer.echo(f"  sheet    {sheet}")
+    from modeling_facegpt.photograph import shown_path
+
+    count = "1 face" if len(faces) == 1 else f"{len(faces)} faces"
+    typer.echo(f"{count} of {prompt!r}, seed {seed} (--seed {seed} makes them again)")
+    for files in faces:
+        typer.echo(f"  mesh     {shown_path(files.mesh)}")
+    typer.echo(f"  sheet    {shown_path(sheet)}")
 
 
-def write_faces(checkpoint: "Checkpoint", faces: "Reconstruction", output: Path) -> list[Path]:
-    """Write `face-1.glb`, `face-1.json`, `face-1.png` and so on, and the sheet of all -> the meshes.
+def write_faces(checkpoint: "Checkpoint", faces: "Reconstruction", output: Path) -> tuple[list[FaceFiles], Path]:
+    """Write `face-1.glb`, `face-1.json`, `face-1.png` and so on, and the sheet of all -> the files of each face, and
+    the sheet.
+
+    Where a file has such a name that FaceGPT did not write, the result gets another.
 
     Args:
         checkpoint (`Checkpoint`): that made the faces.
         faces (`Reconstruction`): at least one face.
         output (`Path`): directory, made if missing.
     """
-    from modeling_facegpt.files.export import encode_document, encode_mesh, write_files
+    from modeling_facegpt.files.export import encode_document, encode_mesh, encode_png
     from modeling_facegpt.files.result_document import describe_reconstruction
+    from modeling_facegpt.files.result_files import free_path, write_files
     from modeling_facegpt.files.result_sheet import faces_sheet
 
-    from .photograph_tasks import encode_png
-
     face_model = checkpoint.model.face_model
-    output.mkdir(parents=True, exist_ok=True)
-    meshes = [output / f"face-{number + 1}.glb" for number in range(len(faces.probability))]
-    files = {output / _SHEET: encode_png(faces_sheet(face_model, faces))}
-    for number, mesh in enumerate(meshes):
+    contents: dict[Path, bytes] = {}
+    written = []
+    for number in range(len(faces.probability)):
         alone = _choose_face(faces, number)
+        stem = output / f"face-{number + 1}"
+        files = FaceFiles(
+            mesh=free_path(stem.with_suffix(".glb"), "mesh"),
+            numbers=free_path(stem.with_suffix(".json"), "numbers"),
+            picture=free_path(stem.with_suffix(".png"), "sheet"),
+        )
         document = describe_reconstruction(face_model, alone, photo=None, model=checkpoint.name)
-        files[mesh] = encode_mesh(face_model, alone, ".glb")
-        files[mesh.with_suffix(".json")] = encode_document(document)
-        files[mesh.with_suffix(".png")] = encode_png(faces_sheet(face_model, alone))
-    write_files(files)
-    return meshes
+        contents[files.mesh] = encode_mesh(face_model, alone, ".glb")
+        contents[files.numbers] = encode_document(document)
+        contents[files.picture] = encode_png(faces_sheet(face_model, alone))
+        written.append(files)
+    output.mkdir(parents=True, exist_ok=True)
+    sheet = free_path(output / _SHEET, "of-faces")
+    write_files({sheet: encode_png(faces_sheet(face_model, faces)), **contents})
+    return written, sheet
 
 
 def _checked(prompt: str, checkpoint: "Checkpoint") -> str:

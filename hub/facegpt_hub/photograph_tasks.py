@@ -13,25 +13,30 @@
 # limitations under the License.
 """From photograph files to result files: finds the photographs, names the results, and does what can be done."""
 
-import io
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image
-
-from modeling_facegpt.files.export import MESH_SUFFIXES, encode_document, encode_mesh, write_files
+from modeling_facegpt.files.export import MESH_SUFFIXES, encode_document, encode_mesh, encode_png
 from modeling_facegpt.files.result_document import describe_reconstruction
+from modeling_facegpt.files.result_files import (
+    check_directory,
+    free_path,
+    is_result,
+    path_key,
+    prepare_directory,
+    write_files,
+)
 from modeling_facegpt.files.result_sheet import result_sheet
-from modeling_facegpt.photograph import SUFFIXES, Photograph, PhotographError, read_photograph
+from modeling_facegpt.photograph import SUFFIXES, Photograph, PhotographError, read_photograph, shown_path
 from modeling_facegpt.reconstruction import Reconstruction
 
 from .checkpoints import Checkpoint
 
 # Photographs wait in memory until their batch is full: large ones fill it sooner.
 _PIXELS_PER_BATCH = 64_000_000
+_LONGEST_STEM = 225  # bytes of a result's name
 
 
 class OutputError(ValueError):
@@ -45,6 +50,7 @@ class Task(NamedTuple):
     mesh: Path
     document: Path
     sheet: Path
+    kept: tuple[Path, ...] = ()  # files that have a result's usual name and stay, since FaceGPT did not write them
 
 
 class Outcome(NamedTuple):
@@ -53,10 +59,12 @@ class Outcome(NamedTuple):
     task: Task
     faces: int
     problem: str | None  # one sentence, where there are no results
+    notes: tuple[str, ...] = ()  # sentences on what people may not expect of the results
 
 
 def find_photographs(sources: Sequence[Path]) -> list[Path]:
-    """The given files, and those of the given directories (not of directories in them) that are named as pictures.
+    """The given files, and those of the given directories (not of directories in them) that are named as pictures and
+    that FaceGPT did not write.
 
     Raises:
         PhotographError: if a directory holds none.
@@ -66,9 +74,9 @@ def find_photographs(sources: Sequence[Path]) -> list[Path]:
         if not source.is_dir():
             found.append(source)
             continue
-        inside = sorted(path for path in source.iterdir() if _is_named_as_picture(path))
+        inside = sorted(path for path in source.iterdir() if _may_be_photograph(path))
         if not inside:
-            raise PhotographError(f"the directory {source} holds no photographs")
+            raise PhotographError(f"the directory {shown_path(source)} holds no photographs")
         found += inside
     return found
 
@@ -90,11 +98,14 @@ def plan_tasks(photographs: Sequence[Path], output: str, suffix: str | None) -> 
         raise OutputError(f"got {len(photographs)} photographs and one file {output}: give a directory instead")
     if not is_directory and suffix not in (None, path.suffix.lower()):
         raise OutputError(f"got the format {suffix} and the file {output}: give one of them")
-    _prepare_directory(path if is_directory else path.parent)
+    prepare_output(path if is_directory else path.parent)
     end = suffix or MESH_SUFFIXES[0]
     meshes = [path / f"{name}{end}" for name in _unique_stems(photographs)] if is_directory else [path]
-    originals = {photograph.resolve() for photograph in photographs}
-    return [_task(photograph, mesh, originals) for photograph, mesh in zip(photographs, meshes, strict=True)]
+    taken = {path_key(name) for photograph in photographs for name in (photograph, photograph.resolve())}
+    return [
+        _name_results(photograph, mesh, taken, named=not is_directory)
+        for photograph, mesh in zip(photographs, meshes, strict=True)
+    ]
 
 
 def run_tasks(
@@ -136,18 +147,29 @@ def run_tasks(
     return outcomes
 
 
-def _is_named_as_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+def _may_be_photograph(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not is_result(path)
 
 
-def _prepare_directory(directory: Path) -> None:
-    """Make it, and try it before hours of work end in it."""
+def prepare_output(directory: Path) -> None:
+    """Make the directory of results, before hours of work end in it.
+
+    Raises:
+        OutputError: if nothing can be written to it.
+    """
+    _try_output(prepare_directory, directory)
+
+
+def check_output(directory: Path) -> None:
+    """As `prepare_output`, but a missing directory is not made yet: there may be nothing to write."""
+    _try_output(check_directory, directory)
+
+
+def _try_output(attempt: Callable[[Path], None], directory: Path) -> None:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            pass
+        attempt(directory)
     except OSError as error:
-        raise OutputError(f"nothing can be written to {directory} ({error.strerror})") from error
+        raise OutputError(f"nothing can be written to {shown_path(directory)} ({error.strerror})") from error
 
 
 def _unique_stems(photographs: Sequence[Path]) -> list[str]:
@@ -155,20 +177,34 @@ def _unique_stems(photographs: Sequence[Path]) -> list[str]:
     taken: set[str] = set()
     names = []
     for photograph in photographs:
-        name, number = photograph.stem, 1
+        stem = _short_enough(photograph.stem)
+        name, number = stem, 1
         while name.casefold() in taken:
             number += 1
-            name = f"{photograph.stem}-{number}"
+            name = f"{stem}-{number}"
         taken.add(name.casefold())
         names.append(name)
     return names
 
 
-def _task(photograph: Path, mesh: Path, originals: set[Path]) -> Task:
-    sheet = mesh.with_suffix(".png")
-    while sheet.resolve() in originals:  # A photograph is never written over.
-        sheet = sheet.with_stem(f"{sheet.stem}-sheet")
-    return Task(photograph, mesh, mesh.with_suffix(".json"), sheet)
+def _short_enough(stem: str) -> str:
+    """A name that leaves room for longer suffixes than the photograph's: file systems end names at 255 bytes."""
+    while len(os.fsencode(stem)) > _LONGEST_STEM:
+        stem = stem[:-1]
+    return stem
+
+
+def _name_results(photograph: Path, mesh: Path, taken: set[str], *, named: bool) -> Task:
+    """Names by which no file is replaced that is a photograph, another task's or not FaceGPT's; a person who `named`
+    the mesh wants that one replaced. What is named is added to `taken`."""
+    wanted = (mesh, mesh.with_suffix(".json"), mesh.with_suffix(".png"))
+    given = [
+        path if named and path == mesh else free_path(path, kind, taken)
+        for path, kind in zip(wanted, ("mesh", "numbers", "sheet"), strict=True)
+    ]
+    taken.update(map(path_key, given))
+    kept = tuple(old for old, new in zip(wanted, given, strict=True) if old != new)
+    return Task(photograph, *given, kept)
 
 
 def _read_in_batches(
@@ -219,8 +255,11 @@ def _write_results(
     """All files of one photograph; of one without a face, only the JSON that says so."""
     face_model = checkpoint.model.face_model
     faces = len(reconstruction.probability)
+    notes = _notes(photograph, reconstruction)
     try:
-        document = describe_reconstruction(face_model, reconstruction, photo=photograph.name, model=checkpoint.name)
+        document = describe_reconstruction(
+            face_model, reconstruction, photo=photograph.name, model=checkpoint.name, notes=notes
+        )
         files = {task.document: encode_document(document)}
         if faces:
             files[task.mesh] = encode_mesh(face_model, reconstruction, task.mesh.suffix.lower(), neutral=neutral)
@@ -229,12 +268,18 @@ def _write_results(
     except ValueError as error:
         return Outcome(task, faces, f"{photograph.name}: {error}")
     except OSError as error:
-        return Outcome(task, faces, f"{photograph.name}: nothing was written to {task.mesh.parent} ({error.strerror})")
-    return Outcome(task, faces, None)
+        place = shown_path(task.mesh.parent)
+        return Outcome(task, faces, f"{photograph.name}: nothing was written to {place} ({error.strerror})")
+    return Outcome(task, faces, None, notes)
 
 
-def encode_png(image: Image.Image) -> bytes:
-    """An image as the content of a PNG file."""
-    content = io.BytesIO()
-    image.save(content, "PNG")
-    return content.getvalue()
+def _notes(photograph: Photograph, reconstruction: Reconstruction) -> tuple[str, ...]:
+    notes = () if photograph.note is None else (photograph.note,)
+    if not reconstruction.left_out:
+        return notes
+    shown = len(reconstruction.probability)
+    return (
+        *notes,
+        f"{photograph.name} shows {shown + reconstruction.left_out} faces, of which the {shown} surest are given: the "
+        "checkpoint gives no more of one photograph; cut it into parts to have all",
+    )

@@ -55,7 +55,8 @@ def calibrate(
     with loading(checkpoint):
         from facegpt_trainer.evaluation.calibration import calibrate as fit
 
-        from modeling_facegpt.files.export import encode_document, write_files
+        from modeling_facegpt.files.export import encode_document
+        from modeling_facegpt.files.result_files import write_files
 
         from .checkpoints import find_checkpoint
 

@@ -17,12 +17,13 @@ A mesh's frame is that of `face_scene`. Colours are the reflectance of the skin,
 in GLB, sRGB in OBJ and PLY, as their readers expect.
 """
 
+import io
 import json
-import os
 import re
-from pathlib import Path
 
 import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ..mesh import vertex_normals
 from ..morphable_model import MorphableModel
@@ -31,6 +32,7 @@ from ..shading import linear_to_srgb
 from .face_scene import FaceScene, build_scene, place_in_scene
 from .gltf import scene_to_glb
 from .result_document import describe_nodes
+from .result_files import GENERATOR, PNG_MARK
 
 MESH_SUFFIXES = (".glb", ".obj", ".ply")
 
@@ -81,17 +83,13 @@ def encode_document(document: dict) -> bytes:
     return (_NUMBERS.sub(lambda numbers: f"[{' '.join(numbers[1].split())}]", text) + "\n").encode()
 
 
-def write_files(contents: dict[Path, bytes]) -> None:
-    """Write several files so that each appears whole or not at all, and none appears if one cannot be written."""
-    waiting = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in contents}
-    try:
-        for path, part in waiting.items():
-            part.write_bytes(contents[path])
-        for path, part in waiting.items():
-            os.replace(part, path)
-    finally:
-        for part in waiting.values():
-            part.unlink(missing_ok=True)
+def encode_png(image: Image.Image) -> bytes:
+    """A picture of results as the content of a PNG file, marked as FaceGPT's."""
+    mark = PngInfo()
+    mark.add_text(*PNG_MARK)
+    content = io.BytesIO()
+    image.save(content, "PNG", pnginfo=mark)
+    return content.getvalue()
 
 
 def _scene_to_obj(face_model: MorphableModel, scene: FaceScene, licence: str) -> bytes:
@@ -99,7 +97,7 @@ def _scene_to_obj(face_model: MorphableModel, scene: FaceScene, licence: str) ->
     positions, normals, colors = _placed_columns(scene)
     corners = scene.triangles.cpu().numpy() + 1
     uv_corners = face_model.get_buffer("uv_triangles").cpu().numpy() + 1
-    lines = [f"# FaceGPT; {licence}; metres, y up"]
+    lines = [f"# {GENERATOR}; {licence}; metres, y up"]
     lines += ["vt {:.6f} {:.6f}".format(*point) for point in face_model.get_buffer("uv_coordinates").tolist()]
     for face in range(len(positions)):
         lines.append(f"o face_{face + 1}")
@@ -125,7 +123,7 @@ def _scene_to_ply(scene: FaceScene, licence: str) -> bytes:
     triangles["corners"] = 3
     triangles["vertices"] = (corners + count * np.arange(faces)[:, None, None]).reshape(-1, 3)
     header = [
-        *("ply", "format binary_little_endian 1.0", f"comment FaceGPT; {licence}; metres, y up"),
+        *("ply", "format binary_little_endian 1.0", f"comment {GENERATOR}; {licence}; metres, y up"),
         f"element vertex {len(vertices)}",
         *(f"property float {name}" for name in ("x", "y", "z", "nx", "ny", "nz")),
         *(f"property uchar {name}" for name in ("red", "green", "blue")),

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ..mesh import vertex_normals
 from .face_scene import FaceScene
+from .result_files import GENERATOR
 
 PHOTOGRAPHED = "photographed"
 
@@ -73,7 +74,7 @@ class _GltfFile:
     def __init__(self, copyright_line: str):
         surface = gltf.PbrMetallicRoughness(metallicFactor=0.0, roughnessFactor=_ROUGHNESS)
         self.document = gltf.GLTF2(
-            asset=gltf.Asset(generator="FaceGPT", copyright=copyright_line),
+            asset=gltf.Asset(generator=GENERATOR, copyright=copyright_line),
             scene=0,
             # The head is open at the neck, so its inside is seen as well.
             materials=[gltf.Material(name="skin", pbrMetallicRoughness=surface, doubleSided=True)],

@@ -17,6 +17,7 @@ Pixels are those of the upright photograph: x right, y down, pixel centres at .5
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from ..face_parameters import FaceParameters, select_faces
 from ..morphable_model import MorphableModel
 from ..reconstruction import Reconstruction, face_boxes, landmarks_in_photo, true_camera
 from ..rotations import matrix_to_yaw_pitch_roll, rotation_6d_to_matrix
+from .result_files import GENERATOR
 
 _PIXEL_DECIMALS = 2
 _ANGLE_DECIMALS = 3
@@ -33,7 +35,12 @@ _ANGLE_DECIMALS = 3
 
 @torch.no_grad()
 def describe_reconstruction(
-    face_model: MorphableModel, reconstruction: Reconstruction, *, photo: str | None, model: str
+    face_model: MorphableModel,
+    reconstruction: Reconstruction,
+    *,
+    photo: str | None,
+    model: str,
+    notes: Sequence[str] = (),
 ) -> dict:
     """Everything that is known about the faces of one photograph, or of words.
 
@@ -42,9 +49,11 @@ def describe_reconstruction(
         reconstruction (`Reconstruction`): N faces, none is fine.
         photo (`str` or `None`): name of the photograph, where there is one.
         model (`str`): name of the checkpoint.
+        notes (sequence of `str`): sentences on what may surprise people in these numbers.
 
     Returns:
-        `dict` of plain values: `photo`, `size`, `faces` (from left to right), `model`, `face_model`, `licence`.
+        `dict` of plain values: `generator`, `photo`, `size`, `faces` (from left to right), `faces_left_out`, `notes`,
+        `model`, `face_model`, `licence`.
     """
     config = face_model.config
     landmarks = {
@@ -71,9 +80,12 @@ def describe_reconstruction(
         for face in range(len(reconstruction.probability))
     ]
     return {
+        "generator": GENERATOR,
         "photo": photo,
         "size": list(reconstruction.size),
         "faces": faces,
+        "faces_left_out": reconstruction.left_out,  # more faces of the photograph than the checkpoint gives
+        "notes": list(notes),
         "model": model,
         "face_model": config.face_model_id,
         "licence": f"The shape and colour of the faces come from {config.face_model_id}, {config.licence}.",

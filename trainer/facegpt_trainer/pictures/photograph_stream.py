@@ -14,16 +14,25 @@
 """Photographs by the million, in shards: a folder of files, or a data set that `datasets` can stream."""
 
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from datasets import Dataset, Image, IterableDataset, load_dataset
 
-from modeling_facegpt.photograph import SUFFIXES, Photograph, PhotographError, decode_photograph, read_photograph
+from modeling_facegpt.photograph import (
+    SUFFIXES,
+    Photograph,
+    PhotographError,
+    decode_photograph,
+    read_photograph,
+    shown_path,
+)
 
 STREAMED_FORMATS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow"}
 FOLDER_SHARDS = 64  # at most; a folder is cut into shards that do not depend on how many processes read them
+FILE_COLUMN = "photograph_file"  # of a folder: paths as bytes, since names of files need not be UTF-8
 NAME_COLUMNS = ("file_name", "__key__", "name", "id")
 
 
@@ -65,15 +74,15 @@ def open_stream(source: str, *, split: str = "train", column: str = "image") -> 
         shards = [str(path) for path in files if path.suffix == suffix]
         if shards:
             return _named_column(_load(builder, "train", data_files=shards, streaming=True), column, source)
-    photographs = [str(path) for path in files if path.suffix.lower() in SUFFIXES]
+    photographs = [os.fsencode(path) for path in files if path.suffix.lower() in SUFFIXES]
     if not photographs:
         raise ValueError(
             f"got {source}, which holds no photographs and no {', '.join(STREAMED_FORMATS)} files; name a folder of "
             "them or a data set"
         )
     shards = min(FOLDER_SHARDS, len(photographs))
-    rows = Dataset.from_dict({"path": photographs}).to_iterable_dataset(num_shards=shards)
-    return PhotographStream(rows, "path", shards)
+    rows = Dataset.from_dict({FILE_COLUMN: photographs}).to_iterable_dataset(num_shards=shards)
+    return PhotographStream(rows, FILE_COLUMN, shards)
 
 
 def _load(builder: str, split: str, **settings: Any) -> IterableDataset:
@@ -98,18 +107,18 @@ def read_row(row: dict[str, Any], column: str, place: str) -> tuple[str, Photogr
 
     The column holds paths, bytes of image files, or what `datasets` stores of an image: one of them or both.
     """
-    stored: Any = row[column]
+    stored: Any = os.fsdecode(row[column]) if column == FILE_COLUMN else row[column]
     stored = {"bytes": stored} if isinstance(stored, bytes) else stored
-    name = next((str(row[key]) for key in NAME_COLUMNS if row.get(key) is not None), place)
+    name = next((shown_path(str(row[key])) for key in NAME_COLUMNS if row.get(key) is not None), place)
     try:
         if isinstance(stored, str):
-            name = stored
+            name = shown_path(stored)
             return name, read_photograph(stored), None
         if not stored:
             return name, None, f"{name} has no image"
         if stored.get("bytes") is None:
             return name, read_photograph(stored["path"]), None
-        name = stored.get("path") or name
+        name = shown_path(stored["path"]) if stored.get("path") else name
         return name, decode_photograph(io.BytesIO(stored["bytes"]), name), None
     except PhotographError as error:
         return name, None, str(error)
