@@ -30,11 +30,11 @@ from facegpt_trainer.grammar.attributes import sample_portraits
 from facegpt_trainer.grammar.dialogues import FRESH, Dialogue, Source
 from facegpt_trainer.grammar.face_questions import tell_truths
 from facegpt_trainer.grammar.face_references import Seen, references_to, several_or_none
+from facegpt_trainer.loss_weights import LOSS_WEIGHTS
 from facegpt_trainer.pictures import data_engine
 from facegpt_trainer.pictures.data_engine import DataEngine
 from facegpt_trainer.pictures.picture_dialogues import FOUND_KINDS, NO_FACE, PICTURE_KINDS, PictureGrammar, _as_found
 from facegpt_trainer.pictures.shape_pictures import COLOURS, PLACES, DrawnShape, ShapeGrammar, draw_shapes
-from facegpt_trainer.training_config import LOSS_WEIGHTS
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
 from modeling_facegpt.face_measurements import FaceMeasurer

@@ -23,12 +23,14 @@ import torch
 import yaml
 from datasets import Dataset
 from facegpt_hub import command_line
-from facegpt_trainer.__main__ import main, read_recipe
+from facegpt_trainer.__main__ import main
 from facegpt_trainer.collator import FaceCollator
+from facegpt_trainer.loss_weights import LOSS_WEIGHTS
 from facegpt_trainer.pictures.data_engine import DataEngine
 from facegpt_trainer.pictures.photographs import PhotographFolder
+from facegpt_trainer.recipe_reader import read_recipe
 from facegpt_trainer.training import FaceGPTTrainer
-from facegpt_trainer.training_config import LOSS_WEIGHTS, FaceGPTTrainingConfig
+from facegpt_trainer.training_config import FaceGPTTrainingConfig
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
 
@@ -153,16 +155,16 @@ def test_a_resumed_run_is_the_uninterrupted_one(
         ("loss_weights: {photometric: much}", "loss_weights: {'photometric': 'much'}"),
         ("loss_weights: 3", "wanted a mapping, of which each value is a number"),
         ("dialogue_shares: {look: 1}", "no kinds of dialogue; did you mean looks"),
-        ("learning_rate: 1e-3", "YAML takes this for text, write 1.0e-3"),
+        ("learning_rate: '1e-3'", "that is text, write 0.001"),
         ("pictures: 10.5", "wanted a whole number"),
         ("pictures: true", "wanted a whole number"),
-        ("pictures: 0", "give at least 1"),
+        ("pictures: 0", "wanted at least 1"),
         ("use_landmarks: 2", "wanted true or false"),
         ("photographs: [a]", "wanted text"),
         ("lr_scheduler_type: cosinus", "cosinus"),
-        ("a: b: c", "which is no YAML"),
+        ("a: b: c", "which is no recipe in YAML"),
         ("loss_weight_schedules: {photometrik: {0: 1}}", "did you mean photometric"),
-        ("photograph_share: 2", "between 0 and 1"),
+        ("photograph_share: 2", "at most 1"),
         ("photograph_share: 0.5", "without photographs"),
     ],
 )
@@ -187,8 +189,7 @@ def test_both_commands_run_the_same_code(tmp_path: Path, monkeypatch: pytest.Mon
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(f"output_dir: {tmp_path}\npictures: 3\nuse_cpu: true\n")
     configs: list[FaceGPTTrainingConfig] = []
-    for module in ("training", "__main__"):
-        monkeypatch.setattr(f"facegpt_trainer.{module}.train", lambda config: configs.append(config) or tmp_path)
+    monkeypatch.setattr("facegpt_trainer.training.train", lambda config: configs.append(config) or tmp_path)
     assert main(["--config", str(recipe)]) == 0
     with pytest.raises(SystemExit) as ended:
         command_line.main(["train", "--config", str(recipe)])
@@ -207,7 +208,7 @@ ARMS = ["labels_only", "render_only", "labels_and_render"]
 @pytest.mark.parametrize("name", ["nano_renders", "nano_photographs", "nano_polish", "nano_words", "nano_chat", *ARMS])
 def test_our_recipes_can_be_read(name: str):
     folder = Path(__file__).parents[1] / "trainer" / "facegpt_trainer" / "recipes"
-    config = read_recipe(folder / f"{name}.yaml")
+    config = read_recipe(folder / f"{name}.yaml", FaceGPTTrainingConfig)
     assert json.dumps(config.loss_weights) and config.pictures > 0
 
 

@@ -45,7 +45,7 @@ from .pictures.data_engine import DataEngine
 from .pictures.photograph_shards import ShardedPhotographs
 from .pictures.photographs import PhotographSource, load_photographs
 from .pictures.shard_files import has_shards
-from .run_facts import describe_run
+from .run_facts import describe_run, write_whole
 from .start import Start, load_start
 from .training_config import FaceGPTTrainingConfig
 from .vision_warm_up import warm_up_vision
@@ -153,7 +153,7 @@ def train(config: FaceGPTTrainingConfig) -> Path:
     trainer.save_model(config.output_dir)
     if trainer.is_world_process_zero():
         facts = describe_run(config, result.metrics, trainer.state.log_history, config.world_size)
-        (output / "training.json").write_text(json.dumps(facts, indent=1, default=str))
+        write_whole(output / "training.json", json.dumps(facts, indent=1, default=str))
     return output
 
 

@@ -17,15 +17,13 @@ It is trained on the same requests for faces, and judged by the same figures, se
 `python -m facegpt_trainer.evaluation.text_baseline --config recipe.yaml`.
 """
 
-import argparse
 import copy
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from datasets import Dataset
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -54,9 +52,11 @@ from modeling_facegpt.losses import code_loss, flow_loss
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.morphable_model import MorphableModel
 
+from ..endings import run_command
 from ..grammar.attributes import default_picture_camera
 from ..grammar.text_dialogues import TextGrammar
-from ..training_config import LOSS_WEIGHTS
+from ..loss_weights import LOSS_WEIGHTS
+from ..recipe_ranges import check_ranges
 from .requests import MakeFaces
 
 REQUESTS = ("explicit", "speculative")
@@ -148,6 +148,10 @@ class TextBaselineTrainingConfig(TrainingArguments):
     data_seed: int | None = field(default=0, metadata={"help": "Seed of the stream of requests."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator reads them."})
 
+    def __post_init__(self):
+        check_ranges(self)
+        super().__post_init__()
+
 
 def build_baseline(config: FaceGPTConfig) -> TextBaseline:
     """An untrained baseline with as many layers, and as wide ones, as the language model of a FaceGPT."""
@@ -168,6 +172,8 @@ def build_baseline(config: FaceGPTConfig) -> TextBaseline:
 
 def train_baseline(config: TextBaselineTrainingConfig) -> Path:
     """Train by a recipe; the output directory holds weights and tokenizer."""
+    from datasets import Dataset
+
     facegpt = FaceGPTConfig.from_pretrained(config.model)
     tokenizer = AutoTokenizer.from_pretrained(config.model)
     torch.manual_seed(config.seed)
@@ -213,11 +219,20 @@ def load_baseline(directory: str | Path) -> MakeFaces:
     return make_faces
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the text-only baseline.")
-    parser.add_argument("--config", required=True, type=Path, help="Recipe: a YAML file.")
-    train_baseline(TextBaselineTrainingConfig(**yaml.safe_load(parser.parse_args().config.read_text())))
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, train, say where the result is."""
+    return run_command(lambda: _train(arguments))
+
+
+def _train(arguments: list[str] | None) -> int:
+    from ..recipe_help import recipe_parser
+    from ..recipe_reader import read_recipe
+
+    name, what = "facegpt_trainer.evaluation.text_baseline", "Train the text-only baseline."
+    given, changes = recipe_parser(name, what, TextBaselineTrainingConfig).parse_known_args(arguments)
+    print(f"Trained baseline: {train_baseline(read_recipe(given.config, TextBaselineTrainingConfig, changes))}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
