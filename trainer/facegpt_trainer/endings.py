@@ -37,7 +37,7 @@ class Terminated(KeyboardInterrupt):
 def run_command(work: Callable[[], int]) -> int:
     """What `work` returns, or the exit code of how it failed; then one sentence on stderr says what was wrong.
 
-    The packages of the extra `train` must be there. Ctrl-C and SIGTERM raise in `work`, so that it can put away what it has.
+    The packages of the extra `train` must be there. Ctrl-C and SIGTERM raise in `work`, which can put away what it has.
     """
     if missing := [name for name in TRAINING_PACKAGES if find_spec(name) is None]:
         _say(f"{' and '.join(missing)} not found, which training needs; run: pip install 'facegpt[train]'")
