@@ -24,6 +24,7 @@ import yaml
 from datasets import Dataset
 from facegpt_hub import command_line
 from facegpt_trainer.__main__ import main
+from facegpt_trainer.checkpoint import last_whole_checkpoint
 from facegpt_trainer.collator import FaceCollator
 from facegpt_trainer.loss_weights import LOSS_WEIGHTS
 from facegpt_trainer.pictures.data_engine import DataEngine
@@ -256,4 +257,60 @@ def test_albedo_is_learned_from_photographs_and_nothing_else_of_the_3dmm(
     trainer = make_trainer(resumed, processor, alone, tmp_path / "resumed", save_strategy="no", weight_decay=0.5)
     trainer.train(resume_from_checkpoint=str(tmp_path / "broken" / "checkpoint-2"))
     for (name, one), two in zip(whole.named_parameters(), trainer.model.parameters(), strict=True):
+        assert torch.equal(one, two), name
+
+
+def finite_recipe(facegpt, processor, tmp_path: Path, **changes) -> Path:
+    facegpt.save_pretrained(tmp_path / "start")
+    processor.save_pretrained(tmp_path / "start")
+    settings = {
+        "model": str(tmp_path / "start"),
+        "output_dir": str(tmp_path / "run"),
+        "pictures": 4,
+        "per_device_train_batch_size": 1,
+        "num_train_epochs": 1,
+        "logging_steps": 1,
+        "save_steps": 1,
+        "use_cpu": True,
+        "report_to": "none",
+        **changes,
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(settings))
+    return tmp_path / "recipe.yaml"
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_run_that_diverges_fails_and_saves_nothing_of_it(
+    facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, tmp_path: Path, capsys, steps: int
+):
+    recipe = finite_recipe(facegpt, processor, tmp_path, learning_rate=1e30, pictures=steps)
+    assert main(["--config", str(recipe)]) == 1
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "at step 1, so training stopped and nothing more was saved" in message
+    assert message.endswith("begin anew with a learning_rate below 1e+30 or a lower max_grad_norm")
+    assert not list((tmp_path / "run").glob("**/*.safetensors")) and not (tmp_path / "run" / "training.json").exists()
+
+
+def test_the_last_good_checkpoint_stays_when_a_run_diverges(
+    facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, tmp_path: Path, capsys
+):
+    schedule = {"text": {0: 1.0, 2: 1.0, 3: 1e39}}  # the loss of the fourth step is infinite
+    recipe = finite_recipe(facegpt, processor, tmp_path, loss_weight_schedules=schedule, save_total_limit=1)
+    assert main(["--config", str(recipe)]) == 1
+    good = tmp_path / "run" / "checkpoint-3"
+    message = capsys.readouterr().err
+    assert f"the loss is inf at step 3, so training stopped and nothing more was saved; start from {good}" in message
+    assert [path.name for path in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-3"]
+    assert last_whole_checkpoint(tmp_path / "run") == str(good) and not (tmp_path / "run" / "training.json").exists()
+    loaded = FaceGPTForConditionalGeneration.from_pretrained(good, dtype=torch.float32)
+    assert all(value.isfinite().all() for value in loaded.state_dict().values())
+
+
+def test_looking_at_the_weights_before_they_are_saved_changes_nothing(
+    facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, collator: FaceCollator, tmp_path: Path
+):
+    often, never = copy.deepcopy(facegpt), copy.deepcopy(facegpt)
+    make_trainer(often, processor, collator, tmp_path / "often", save_steps=1).train()
+    make_trainer(never, processor, collator, tmp_path / "never", save_strategy="no").train()
+    for (name, one), (_, two) in zip(often.state_dict().items(), never.state_dict().items(), strict=True):
         assert torch.equal(one, two), name

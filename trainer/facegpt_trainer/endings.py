@@ -13,6 +13,7 @@
 # limitations under the License.
 """How a command of the trainer ends: with what it was asked for, or with one sentence on stderr and an exit code."""
 
+import multiprocessing
 import os
 import re
 import signal
@@ -37,12 +38,12 @@ class Terminated(KeyboardInterrupt):
 def run_command(work: Callable[[], int]) -> int:
     """What `work` returns, or the exit code of how it failed; then one sentence on stderr says what was wrong.
 
-    The packages of the extra `train` must be there. Ctrl-C and SIGTERM raise in `work`, which can put away what it has.
+    The packages of the extra `train` must be there. Ctrl-C and SIGTERM raise in `work`, so it can keep what it has.
     """
     if missing := [name for name in TRAINING_PACKAGES if find_spec(name) is None]:
         _say(f"{' and '.join(missing)} not found, which training needs; run: pip install 'facegpt[train]'")
         return FAILED
-    before = signal.signal(signal.SIGTERM, _raise_terminated)
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return work()
     except KeyboardInterrupt as stop:
@@ -51,15 +52,20 @@ def run_command(work: Callable[[], int]) -> int:
     except (ValueError, OSError, ImportError) as error:
         _say(_sentence(error))
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return FAILED
 
 
-def _raise_terminated(number: int, frame: FrameType | None, owner: int = os.getpid()) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def _stop(number: int, frame: FrameType | None, owner: int = os.getpid()) -> None:
+    signal.signal(number, signal.SIG_DFL)
     if os.getpid() != owner:  # a worker of a data loader, which was forked from this process
         os.kill(os.getpid(), number)
-    raise Terminated
+    # Workers that lose this process in the middle of a batch write a traceback; nothing is lost with them.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 def _sentence(error: Exception) -> str:

@@ -52,6 +52,7 @@ from modeling_facegpt.losses import code_loss, flow_loss
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.morphable_model import MorphableModel
 
+from ..careful_trainer import CarefulTrainer
 from ..endings import run_command
 from ..grammar.attributes import default_picture_camera
 from ..grammar.text_dialogues import TextGrammar
@@ -170,6 +171,10 @@ def build_baseline(config: FaceGPTConfig) -> TextBaseline:
     return TextBaseline(TextBaselineConfig(encoder=encoder.to_dict(), facegpt=config.to_dict()))
 
 
+class BaselineTrainer(CarefulTrainer, Trainer):
+    """`Trainer` that stops where a loss is not finite."""
+
+
 def train_baseline(config: TextBaselineTrainingConfig) -> Path:
     """Train by a recipe; the output directory holds weights and tokenizer."""
     from datasets import Dataset
@@ -178,7 +183,7 @@ def train_baseline(config: TextBaselineTrainingConfig) -> Path:
     tokenizer = AutoTokenizer.from_pretrained(config.model)
     torch.manual_seed(config.seed)
     grammar = TextGrammar(FaceMeasurer(_face_model(config.model)), config.data_seed or 0)
-    trainer = Trainer(
+    trainer = BaselineTrainer(
         model=build_baseline(facegpt),
         args=config,
         train_dataset=Dataset.from_dict({"request": range(config.requests)}),

@@ -26,8 +26,9 @@ from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
-from ..checkpoint import last_whole_checkpoint, load_checkpoint
+from ..checkpoint import how_to_go_on, last_whole_checkpoint, load_checkpoint
 from ..collator import FaceCollator
+from ..endings import Stopped
 from ..evaluation.requests import HELD_OUT_SEED
 from ..pictures.data_engine import DataEngine
 from ..pictures.photographs import load_photographs
@@ -100,7 +101,10 @@ def train_policy(config: FacePolicyConfig, policy: Policy, tasks: Sequence[Task]
         reward_funcs=list(reward_functions(judge, policy.processor, list(weights)).values()),
     )
     output = Path(str(config.output_dir))
-    result = trainer.train(resume_from_checkpoint=last_whole_checkpoint(output))
+    try:
+        result = trainer.train(resume_from_checkpoint=last_whole_checkpoint(output))
+    except KeyboardInterrupt as stop:
+        raise Stopped(f"training was stopped; {how_to_go_on(output)}") from stop
     trainer.save_model(str(output))
     facts = describe_run(config, result.metrics, trainer.state.log_history, config.world_size)
     if trainer.is_world_process_zero():
