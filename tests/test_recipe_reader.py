@@ -184,6 +184,7 @@ def test_both_commands_pass_changes_on(tmp_path: Path, monkeypatch: pytest.Monke
         ("facegpt_trainer", "trl"),
         ("facegpt_trainer.grpo", "accelerate"),
         ("facegpt_trainer.evaluation.text_baseline", "datasets"),
+        ("facegpt_trainer.reconstruct", "accelerate"),
         ("facegpt_trainer.merge", "peft"),
     ],
 )
