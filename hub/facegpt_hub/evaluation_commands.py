@@ -27,6 +27,9 @@ app = typer.Typer(name="evaluate", help="Print how good a checkpoint or a 3DMM i
 Model = Annotated[str, typer.Option(help="Checkpoint: a name, a directory, or owner/name on the Hub.")]
 Faces = Annotated[Path, typer.Option(help="Folder with landmarks.npz and the photographs that it names.")]
 Refine = Annotated[int, typer.Option(min=0, metavar="STEPS", help="Fit faces to their pixels.")]
+Pictures = Annotated[int, typer.Option(min=1, help="How many are drawn.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the renders; all of them are held out from training.")]
+Device = Annotated[str, typer.Option(help="Where the model runs, such as cpu or cuda.")]
 Facts = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file, too.")]
 
 DEFAULT = "facegpt-nano"
@@ -38,42 +41,76 @@ def photographs(
     model: Model = DEFAULT,
     everything: bool = False,
     refine: Refine = 0,
+    device: Device = "cpu",
     facts: Facts = None,
 ) -> None:
     """Landmark errors and faces found on held-out photographs (with `--everything`, faces found on all of them)."""
     from facegpt_trainer.evaluation.reconstruction import evaluate_photographs
 
     subset = "all" if everything else "held-out"
-    _show(
+    show(
         "photographs",
         model,
+        device,
         facts,
         lambda loaded: evaluate_photographs(*loaded, data, subset=subset, refine_steps=refine),
     )
 
 
 @app.command()
-def renders(model: Model = DEFAULT, pictures: int = 200, refine: Refine = 0, facts: Facts = None) -> None:
+def renders(
+    model: Model = DEFAULT,
+    pictures: Pictures = 200,
+    refine: Refine = 0,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    facts: Facts = None,
+) -> None:
     """Geometry against the truth on held-out renders of one face each."""
     from facegpt_trainer.evaluation.reconstruction import evaluate_renders
 
-    _show("renders", model, facts, lambda loaded: evaluate_renders(*loaded, pictures=pictures, refine_steps=refine))
+    show(
+        "renders",
+        model,
+        device,
+        facts,
+        lambda loaded: evaluate_renders(*loaded, pictures=pictures, refine_steps=refine, seed=seed),
+    )
 
 
 @app.command()
-def groups(model: Model = DEFAULT, pictures: int = 120, facts: Facts = None) -> None:
+def groups(
+    model: Model = DEFAULT,
+    pictures: Pictures = 120,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    facts: Facts = None,
+) -> None:
     """Faces found in held-out renders of two to four people, also where they overlap."""
     from facegpt_trainer.evaluation.groups import evaluate_groups
 
-    _show("groups", model, facts, lambda loaded: evaluate_groups(*loaded, pictures=pictures))
+    show("groups", model, device, facts, lambda loaded: evaluate_groups(*loaded, pictures=pictures, seed=seed))
 
 
 @app.command()
-def presence(model: Model = DEFAULT, data: Faces | None = None, pictures: int = 400, facts: Facts = None) -> None:
+def presence(
+    model: Model = DEFAULT,
+    data: Faces | None = None,
+    pictures: Pictures = 400,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    facts: Facts = None,
+) -> None:
     """How often no face is found where there is none."""
     from facegpt_trainer.evaluation.reconstruction import evaluate_presence
 
-    _show("presence", model, facts, lambda loaded: evaluate_presence(*loaded, data, pictures=pictures))
+    show(
+        "presence",
+        model,
+        device,
+        facts,
+        lambda loaded: evaluate_presence(*loaded, data, pictures=pictures, seed=seed),
+    )
 
 
 @app.command("morphable-model")
@@ -106,13 +143,20 @@ def morphable_model(
     print_figures(f"morphable-model: {face_model}", figures, facts)
 
 
-def _show(title: str, model: str, facts: Path | None, evaluate: Callable[[tuple[Any, Any]], dict[str, float]]) -> None:
+def show(
+    title: str,
+    model: str,
+    device: str,
+    facts: Path | None,
+    evaluate: Callable[[tuple[Any, Any]], dict[str, float]],
+) -> None:
+    """Load a checkpoint onto a device, evaluate it, print the figures."""
     from transformers.utils import logging
 
     from .checkpoints import load_checkpoint
 
     logging.disable_progress_bar()
-    checkpoint = load_checkpoint(model)
+    checkpoint = load_checkpoint(model, device)
     print_figures(f"{title}: {checkpoint.name}", evaluate((checkpoint.model, checkpoint.processor)), facts)
 
 

@@ -18,8 +18,7 @@ from typing import Annotated
 
 import typer
 
-from .evaluation_commands import DEFAULT, Facts, Model
-from .evaluation_commands import _show as show
+from .evaluation_commands import DEFAULT, Facts, Model, show
 from .evaluation_commands import app as evaluation
 
 
@@ -40,6 +39,7 @@ def uncertainty(
     show(
         title,
         model,
+        "cpu",
         facts,
         lambda loaded: evaluate_uncertainty(
             fit(*loaded, pictures=pictures) if calibrated else loaded[0], loaded[1], pictures=pictures

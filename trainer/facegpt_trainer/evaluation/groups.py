@@ -13,6 +13,8 @@
 # limitations under the License.
 """Several faces in one picture: whether each of them is found, once, also where another one covers a part of it."""
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -24,35 +26,37 @@ from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import face_boxes, landmarks_in_photo
 
 from ..pictures.data_engine import DataEngine
-from .reconstruction import HELD_OUT_SEED, RENDERED_SIDE, held_out_batches, to_images
+from .reconstruction import RENDERED_SIDE, held_out_batches, held_out_seed, on_cpu, to_images
 
 FACES = (2, 3, 4)
 SAME_FACE = 0.3  # of the face's side: how far apart the middles of what is found and of the face may lie
 
 
 def evaluate_groups(
-    model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, *, pictures: int = 120
+    model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, *, pictures: int = 120, seed: int = 0
 ) -> dict[str, float]:
     """Faces found in held-out renders of two to four people, of which some stand in front of others.
 
     Args:
         model, processor: the checkpoint.
         pictures (`int`): of each number of faces.
+        seed (`int`): of the renders.
 
     Returns:
         `dict`: shares in per cent. A face is found if the middle of one that is said to be there lies within
         `SAME_FACE` of its side; faces overlap if their boxes do.
     """
-    engine = DataEngine(model.face_model, RENDERED_SIDE * model.config.render_size, HELD_OUT_SEED + 2)
+    face_model = copy.deepcopy(model.face_model).cpu()
+    engine = DataEngine(face_model, RENDERED_SIDE * model.config.render_size, held_out_seed(seed) + 2)
     seen: list[Tensor] = []
     overlapping: list[Tensor] = []
     wrong = said = 0
     for faces in FACES:
         for batch in held_out_batches(engine, pictures, faces=faces):
             images = to_images(batch.pictures)
-            true = _true_boxes(model.face_model, batch.face_targets, engine.side).split(batch.counts.tolist())
-            for boxes, reconstruction in zip(true, model.reconstruct(images, processor), strict=True):
-                points = landmarks_in_photo(model.face_model, reconstruction.parameters, reconstruction.camera)
+            true = _true_boxes(face_model, batch.face_targets, engine.side).split(batch.counts.tolist())
+            for boxes, reconstruction in zip(true, map(on_cpu, model.reconstruct(images, processor)), strict=True):
+                points = landmarks_in_photo(face_model, reconstruction.parameters, reconstruction.camera)
                 hits = _matches(boxes, face_boxes(points))
                 seen.append(hits.any(1))
                 overlapping.append(_overlaps(boxes))

@@ -16,9 +16,10 @@
 Nothing here is seen in training: the photographs are those that recipes exclude, the renders come from other seeds.
 """
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ from modeling_facegpt.face_parameters import (
 )
 from modeling_facegpt.files.photograph import read_photograph
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
+from modeling_facegpt.morphable_model import MorphableModel
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import Reconstruction, face_boxes, landmarks_in_photo
 from modeling_facegpt.renderer import render_mesh
@@ -49,6 +51,7 @@ OUTER_EYE_CORNERS = (36, 45)
 HELD_OUT_SEED = 987_654_321
 HELD_OUT_CONGRESS = ("8", "9")
 BATCH = 16
+EXPRESSIVE = ("expression", "gaze")
 RENDERED_SIDE = 2  # of held-out renders, over that of the picture that the model sees: photographs are larger too
 
 
@@ -77,17 +80,18 @@ def evaluate_photographs(
         machine = dict(zip(arrays["files"].tolist(), arrays["mediapipe68"][..., :2], strict=True))
         human = dict(zip(arrays["human_files"].tolist(), arrays["human68_approx"], strict=True))
     names = [name for name in machine if subset == "all" or _is_held_out(name)]
+    face_model = copy.deepcopy(model.face_model).cpu()
     errors: dict[str, list[float]] = {}
     faces_found = []
     for name, image, reconstruction in _reconstruct_files(model, processor, data, names, refine_steps):
         faces_found.append(len(reconstruction.probability))
         if not faces_found[-1] or subset == "all":
             continue
-        points = _largest_face_landmarks(model, reconstruction)
+        points = _largest_face_landmarks(face_model, reconstruction)
         group = name.split("/")[0]
         if _is_held_out(name):
             errors.setdefault(f"{group}: colour of the face, % of white", []).append(
-                _colour_error(model, processor, image, reconstruction)
+                _colour_error(face_model, processor, image, reconstruction)
             )
             errors.setdefault(f"{group}: 68 machine points, % of outer-eye distance", []).append(
                 _error(points, torch.as_tensor(machine[name]), range(68))
@@ -104,12 +108,49 @@ def evaluate_photographs(
     }
 
 
+class ShapeErrors(NamedTuple):
+    """Mean distances over the face region after similarity alignment, in metres, one per face that was found."""
+
+    ours: list[float]
+    without_identity: list[float]  # of ours with the identity set to zero: what expression alone reaches
+    mean_face: list[float]
+    neutral: list[float]  # without expression, of ours and of the truth
+    neutral_mean_face: list[float]
+
+    def add(self, face_model: MorphableModel, found: FaceParameters, true: FaceParameters) -> None:
+        """The errors of one face."""
+        face = face_model.region("face") > 0.5
+        mean, unknown = face_model.template[face], torch.zeros_like(found.identity)
+        calm = {name: torch.zeros_like(values) for name, values in found._asdict().items() if name in EXPRESSIVE}
+        target, neutral = (face_model(faces).vertices[0, face] for faces in (true, true._replace(**calm)))
+        shapes = (found, found._replace(identity=unknown), found._replace(**calm))
+        mine, nobody, still = (face_model(faces).vertices[0, face] for faces in shapes)
+        pairs = ((mine, target), (nobody, target), (mean, target), (still, neutral), (mean, neutral))
+        for errors, pair in zip(self, pairs, strict=True):
+            errors.append(_aligned_error(*pair))
+
+    def figures(self) -> dict[str, float]:
+        """Millimetres, and how far ours are below each baseline in per cent."""
+        ours, without, mean, neutral, neutral_mean = (1000 * float(np.mean(errors)) for errors in self)
+        return {
+            "vertex error, mm": ours,
+            "vertex error of the mean face, mm": mean,
+            "below the mean face, %": 100 * (1 - ours / mean),
+            "the same with the identity set to zero, mm": without,
+            "the same with the identity set to zero, below the mean face, %": 100 * (1 - without / mean),
+            "vertex error of neutral shapes, mm": neutral,
+            "vertex error of the mean face to neutral shapes, mm": neutral_mean,
+            "neutral shapes below the mean face, %": 100 * (1 - neutral / neutral_mean),
+        }
+
+
 def evaluate_renders(
     model: FaceGPTForConditionalGeneration,
     processor: FaceGPTProcessor,
     *,
     pictures: int = 200,
     refine_steps: int = 0,
+    seed: int = 0,
 ) -> dict[str, float]:
     """Geometry, pose and appearance of held-out renders of one face each, drawn as whole photographs.
 
@@ -117,44 +158,60 @@ def evaluate_renders(
         model, processor: the checkpoint.
         pictures (`int`): how many.
         refine_steps (`int`): of fitting faces to their pixels, see `reconstruct`.
+        seed (`int`): of the renders; all of them are held out from training.
 
     Returns:
-        `dict`: mean vertex errors over the face region in millimetres, of the checkpoint and of the mean face,
-        pose-free with expression after similarity alignment; mean angle between head rotations in degrees; how
-        much of the variance of each group of parameters is explained, in per cent (0: no better than the average).
+        `dict`: mean vertex errors over the face region in millimetres, pose-free after similarity alignment: of the
+        checkpoint, of the mean face, of the checkpoint's faces with the identity set to zero, and of shapes without
+        expression; mean angle between head rotations in degrees; how much of the variance of each group of parameters
+        is explained, in per cent (0: no better than the average).
     """
-    engine = DataEngine(model.face_model, RENDERED_SIDE * model.config.render_size, HELD_OUT_SEED)
-    face = model.face_model.region("face") > 0.5
-    ours, means, landmarks, angles = [], [], [], []
+    face_model = copy.deepcopy(model.face_model).cpu()
+    engine = DataEngine(face_model, RENDERED_SIDE * model.config.render_size, held_out_seed(seed))
+    shapes = ShapeErrors([], [], [], [], [])
+    landmarks, angles = [], []
     found: list[FaceParameters] = []
     wanted: list[FaceParameters] = []
     for batch in held_out_batches(engine, pictures, faces=1):
         images = to_images(batch.pictures)
-        true = vector_to_parameters(batch.face_targets, model.face_model.config)
-        target = model.face_model(true).vertices[:, face]
+        true = vector_to_parameters(batch.face_targets, face_model.config)
         side = float(engine.side)
         camera = Camera(1.2 * torch.full((len(images),), side), torch.full((len(images), 2), side / 2))
-        points = landmarks_in_photo(model.face_model, true, camera)
+        points = landmarks_in_photo(face_model, true, camera)
         reconstructions = model.reconstruct(images, processor, refine_steps=refine_steps, batch_size=BATCH)
-        for row, reconstruction in enumerate(reconstructions):
+        for row, reconstruction in enumerate(map(on_cpu, reconstructions)):
             if not len(reconstruction.probability):
                 continue
             found.append(select_faces(reconstruction.parameters, reconstruction.probability.argmax()[None]))
             wanted.append(select_faces(true, torch.tensor([row])))
-            mine = model.face_model(found[-1]).vertices[0, face]
-            ours.append(_aligned_error(mine, target[row]))
-            means.append(_aligned_error(model.face_model.template[face], target[row]))
-            landmarks.append(_error(_largest_face_landmarks(model, reconstruction), points[row], range(68)))
+            shapes.add(face_model, found[-1], wanted[-1])
+            landmarks.append(_error(_largest_face_landmarks(face_model, reconstruction), points[row], range(68)))
             angles.append(_angle_between(found[-1].rotation, wanted[-1].rotation))
+    if not found:
+        return {"renders with one face": float(pictures), "not found, %": 100.0}
     return {
         "renders with one face": float(pictures),
         "not found, %": 100 * (1 - len(found) / pictures),
-        "vertex error, mm": 1000 * float(np.mean(ours)),
-        "vertex error of the mean face, mm": 1000 * float(np.mean(means)),
-        "below the mean face, %": 100 * (1 - float(np.mean(ours)) / float(np.mean(means))),
+        **shapes.figures(),
         "68 landmarks, % of outer-eye distance": float(np.mean(landmarks)),
         "head rotation, degrees off": float(np.mean(angles)),
     } | _explained(concatenate_faces(found), concatenate_faces(wanted))
+
+
+def on_cpu(reconstruction: Reconstruction) -> Reconstruction:
+    """A reconstruction whose numbers are on the processor, wherever the model ran."""
+    deviation = reconstruction.standard_deviation
+    return reconstruction._replace(
+        camera=Camera(*(group.cpu() for group in reconstruction.camera)),
+        parameters=FaceParameters(*(group.cpu() for group in reconstruction.parameters)),
+        standard_deviation=None if deviation is None else FaceParameters(*(group.cpu() for group in deviation)),
+        probability=reconstruction.probability.cpu(),
+    )
+
+
+def held_out_seed(seed: int) -> int:
+    """The seed of a data engine whose pictures no recipe draws."""
+    return HELD_OUT_SEED + 1_000_000 * seed
 
 
 def evaluate_presence(
@@ -163,10 +220,12 @@ def evaluate_presence(
     data: Path | None = None,
     *,
     pictures: int = 400,
+    seed: int = 0,
 ) -> dict[str, float]:
     """How often no face is found where there is none: in held-out drawn pictures and, with `data`, in the lowest part
     of portraits (clothes, hands, backgrounds)."""
-    engine = DataEngine(model.face_model, model.config.render_size, HELD_OUT_SEED + 1)
+    face_model = copy.deepcopy(model.face_model).cpu()
+    engine = DataEngine(face_model, model.config.render_size, held_out_seed(seed) + 1)
     drawn = [image for batch in held_out_batches(engine, pictures, faces=0) for image in to_images(batch.pictures)]
     results = {"drawn pictures without a face": float(pictures)}
     results["none found, % of them"] = _share_without_face(model, processor, drawn)
@@ -217,30 +276,30 @@ def _reconstruct_files(
         images = [photograph.image for photograph in photographs]
         focals = [photograph.focal for photograph in photographs]
         found = model.reconstruct(images, processor, focals=focals, refine_steps=refine_steps, batch_size=BATCH)
-        yield from zip(chosen, images, found, strict=True)
+        yield from zip(chosen, images, map(on_cpu, found), strict=True)
 
 
 def _colour_error(
-    model: FaceGPTForConditionalGeneration,
+    face_model: MorphableModel,
     processor: FaceGPTProcessor,
     image: Image.Image,
     reconstruction: Reconstruction,
 ) -> float:
     """Mean difference of sRGB values between the largest face as rendered and the photograph, in per cent."""
-    points = landmarks_in_photo(model.face_model, reconstruction.parameters, reconstruction.camera)
+    points = landmarks_in_photo(face_model, reconstruction.parameters, reconstruction.camera)
     largest = _largest(points)
     face = select_faces(reconstruction.parameters, largest[None])
     frame = processor.frame_face(image, face_boxes(points)[largest], focal=float(reconstruction.camera.focal[largest]))
     side = frame.picture.shape[-1]
     camera = Camera(frame.camera[None, 0] * side, frame.camera[None, 1:] * side)
-    region = model.face_model.region("face")[None, :, None]
-    render = render_mesh(model.face_model(face), face, camera, (side, side), attributes=region)
+    region = face_model.region("face")[None, :, None]
+    render = render_mesh(face_model(face), face, camera, (side, side), attributes=region)
     weight = render.mask[0] * (cast(Tensor, render.attributes)[0] > 0.5)
     return 100 * float(((render.image[0] - frame.picture).abs().mean(0) * weight).sum() / weight.sum().clamp(min=1))
 
 
-def _largest_face_landmarks(model: FaceGPTForConditionalGeneration, reconstruction: Reconstruction) -> Tensor:
-    points = landmarks_in_photo(model.face_model, reconstruction.parameters, reconstruction.camera)
+def _largest_face_landmarks(face_model: MorphableModel, reconstruction: Reconstruction) -> Tensor:
+    points = landmarks_in_photo(face_model, reconstruction.parameters, reconstruction.camera)
     return points[_largest(points)]
 
 
