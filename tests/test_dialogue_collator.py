@@ -17,17 +17,17 @@ from collections import Counter
 
 import pytest
 import torch
+from facegpt_trainer.answer_tokens import answer_mask
 from facegpt_trainer.collator import FaceCollator
 from facegpt_trainer.dialogue_collator import (
     ALIKE,
     INTERLEAVED,
     DialogueCollator,
-    answer_mask,
     faceless_rows,
     lay_out,
 )
 from facegpt_trainer.grammar.attributes import sample_portraits
-from facegpt_trainer.grammar.dialogues import FRESH, Dialogue, Source
+from facegpt_trainer.grammar.dialogues import Dialogue, Source
 from facegpt_trainer.grammar.face_questions import tell_truths
 from facegpt_trainer.grammar.face_references import Seen, references_to, several_or_none
 from facegpt_trainer.loss_weights import LOSS_WEIGHTS
@@ -37,6 +37,7 @@ from facegpt_trainer.pictures.picture_dialogues import FOUND_KINDS, NO_FACE, PIC
 from facegpt_trainer.pictures.shape_pictures import COLOURS, PLACES, DrawnShape, ShapeGrammar, draw_shapes
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
+from modeling_facegpt.face_editing import FRESH
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import select_faces, vector_to_parameters
 

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from types import FrameType
 
-LONGEST = 800  # characters of a sentence
+LONGEST = 600  # characters of a sentence
 FAILED, INTERRUPTED, TERMINATED = 1, 130, 143
 TRAINING_PACKAGES = ("trl", "peft", "accelerate", "datasets", "yaml")  # of the extra `train`
 
