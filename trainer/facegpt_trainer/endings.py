@@ -50,7 +50,7 @@ def run_command(work: Callable[[], int]) -> int:
         _say(str(stop) or "stopped")
         return TERMINATED if isinstance(stop.__cause__ or stop, Terminated) else INTERRUPTED
     except (ValueError, OSError, ImportError) as error:
-        _say(_sentence(error))
+        _say(in_one_sentence(error))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -68,8 +68,8 @@ def _stop(number: int, frame: FrameType | None, owner: int = os.getpid()) -> Non
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
-def _sentence(error: Exception) -> str:
-    """What an error says; a data loader's worker puts its traceback before that."""
+def in_one_sentence(error: Exception) -> str:
+    """What an error says, in one line of bounded length; a data loader's worker puts its traceback before that."""
     text = str(error).strip()
     if "Original Traceback" in text:
         text = re.sub(r"^[\w.]+: ", "", text.splitlines()[-1])
