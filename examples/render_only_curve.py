@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from facegpt_trainer.__main__ import read_recipe
 from facegpt_trainer.evaluation.reconstruction import evaluate_photographs
+from facegpt_trainer.recipe_reader import read_recipe
 from facegpt_trainer.training import train
 from facegpt_trainer.training_config import FaceGPTTrainingConfig
 from PIL import Image, ImageDraw, ImageFont
@@ -70,7 +70,7 @@ class Box(NamedTuple):
 
 def seed_config(recipe: Path, output: Path, seed: int, points: int) -> FaceGPTTrainingConfig:
     """The recipe with weights' and data's seed changed, that keeps `points` checkpoints."""
-    config = read_recipe(recipe)
+    config = read_recipe(recipe, FaceGPTTrainingConfig)
     config.seed, config.data_seed = seed, config.data_seed + seed
     config.output_dir = str(output / f"seed-{seed}")
     config.save_steps = max(1, config.pictures // config.per_device_train_batch_size // points)

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 import torch
 from facegpt_trainer.collator import FaceCollator
+from facegpt_trainer.loss_weights import LOSS_WEIGHTS
 from facegpt_trainer.nano import NANO_TEXT, build_nano_vlm, count_image_tokens
 from facegpt_trainer.pictures.data_engine import DataEngine
-from facegpt_trainer.training_config import LOSS_WEIGHTS
 from facegpt_trainer.vision_warm_up import ProbeCollator, warm_up_vision
 from transformers import ResNetConfig, ResNetModel, TrainingArguments
 

@@ -46,6 +46,21 @@ def test_a_batch_follows_from_seed_and_number(engine: DataEngine, face_model: Mo
     assert not torch.equal(engine.batch(6, 6).pictures, again.pictures)
 
 
+def test_imagined_faces_are_those_that_would_be_drawn(engine: DataEngine):
+    close_up, counts = torch.tensor([True, False, False, True] * 4), torch.tensor([1, 1, 0, 0] * 4)
+    batch = engine.compose(torch.Generator().manual_seed(7), close_up, counts)
+    cameras, faces = engine.imagine(torch.Generator().manual_seed(7), close_up, counts)
+    assert torch.equal(faces, batch.face_targets) and torch.equal(cameras, batch.picture_cameras) and len(faces) == 8
+
+
+def test_drawing_changes_no_face_that_it_was_given(engine: DataEngine):
+    generator = torch.Generator().manual_seed(7)
+    heads = engine._sample_heads(generator, torch.ones(3, dtype=torch.bool), torch.ones(3, dtype=torch.long))
+    before = [group.clone() for group in heads.parameters]
+    engine._draw_heads(generator, torch.zeros(3, 3, 64, 64), heads)
+    assert all(torch.equal(one, two) for one, two in zip(before, heads.parameters, strict=True))
+
+
 def test_the_global_generator_is_left_alone(engine: DataEngine):
     torch.manual_seed(0)
     before = torch.get_rng_state()

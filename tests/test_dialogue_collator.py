@@ -17,26 +17,27 @@ from collections import Counter
 
 import pytest
 import torch
+from facegpt_trainer.answer_tokens import answer_mask
 from facegpt_trainer.collator import FaceCollator
 from facegpt_trainer.dialogue_collator import (
     ALIKE,
     INTERLEAVED,
     DialogueCollator,
-    answer_mask,
     faceless_rows,
     lay_out,
 )
 from facegpt_trainer.grammar.attributes import sample_portraits
-from facegpt_trainer.grammar.dialogues import FRESH, Dialogue, Source
+from facegpt_trainer.grammar.dialogues import Dialogue, Source
 from facegpt_trainer.grammar.face_questions import tell_truths
 from facegpt_trainer.grammar.face_references import Seen, references_to, several_or_none
+from facegpt_trainer.loss_weights import LOSS_WEIGHTS
 from facegpt_trainer.pictures import data_engine
 from facegpt_trainer.pictures.data_engine import DataEngine
 from facegpt_trainer.pictures.picture_dialogues import FOUND_KINDS, NO_FACE, PICTURE_KINDS, PictureGrammar, _as_found
 from facegpt_trainer.pictures.shape_pictures import COLOURS, PLACES, DrawnShape, ShapeGrammar, draw_shapes
-from facegpt_trainer.training_config import LOSS_WEIGHTS
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
+from modeling_facegpt.face_editing import FRESH
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import select_faces, vector_to_parameters
 

@@ -41,11 +41,12 @@ from facegpt_trainer.evaluation.requests import (
 from facegpt_trainer.evaluation.smiles import evaluate_smiles
 from facegpt_trainer.evaluation.text_baseline import RequestCollator, build_baseline, load_baseline
 from facegpt_trainer.grammar.attributes import sample_portraits
-from facegpt_trainer.grammar.dialogues import FRESH, Wanted
+from facegpt_trainer.grammar.dialogues import Wanted
 from facegpt_trainer.grammar.text_dialogues import TextGrammar
 from typer.testing import CliRunner
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
+from modeling_facegpt.face_editing import FRESH
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import FaceParameters, concatenate_faces, select_faces, vector_to_parameters
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import torch
-from facegpt_trainer.training_config import LOSS_WEIGHTS
+from facegpt_trainer.loss_weights import LOSS_WEIGHTS
 from torch import Tensor
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor, FaceParameters

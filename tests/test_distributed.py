@@ -29,8 +29,9 @@ from accelerate.commands.config.config_args import load_config_from_file
 from facegpt_trainer.checkpoint import last_whole_checkpoint
 from facegpt_trainer.collator import FaceCollator, split_draws
 from facegpt_trainer.distributed import SharedTerms, share_terms
+from facegpt_trainer.loss_weights import LOSS_WEIGHTS
 from facegpt_trainer.pictures.data_engine import DataEngine
-from facegpt_trainer.training_config import LOSS_WEIGHTS, FaceGPTTrainingConfig
+from facegpt_trainer.training_config import FaceGPTTrainingConfig
 from PIL import Image
 from safetensors.torch import load_file
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from facegpt_trainer.evaluation.reconstruction import (
+    ShapeErrors,
     _aligned_error,
     _angle_between,
     _error,
@@ -31,7 +32,9 @@ from facegpt_trainer.pictures.data_engine import DataEngine
 from PIL import Image
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor, MorphableModel
-from modeling_facegpt.face_parameters import vector_to_parameters
+from modeling_facegpt.camera import Camera
+from modeling_facegpt.face_parameters import FaceParameters, parameter_sizes, select_faces, vector_to_parameters
+from modeling_facegpt.reconstruction import Reconstruction
 from modeling_facegpt.rotations import rotation_about_axis
 
 
@@ -84,7 +87,41 @@ def test_renders_give_errors_of_checkpoint_and_mean_face(
     assert figures["not found, %"] == 0
     assert figures["vertex error, mm"] > 0 and figures["vertex error of the mean face, mm"] > 0
     assert 0 < figures["head rotation, degrees off"] < 180
+    assert evaluate_renders(eager_facegpt, processor, pictures=4) == figures
+    assert evaluate_renders(eager_facegpt, processor, pictures=4, seed=1) != figures
     assert all(figures[f"{group} explained, %"] < 100 for group in ("identity", "expression", "albedo", "light"))
+
+
+def test_errors_stand_beside_expression_alone(face_model: MorphableModel, face_parameters: FaceParameters):
+    """A face whose expression alone is right: its identity adds nothing, and says so."""
+    true = select_faces(face_parameters, slice(0, 1))
+    shapes = ShapeErrors([], [], [], [], [])
+    shapes.add(face_model, true._replace(identity=torch.zeros_like(true.identity)), true)
+    figures = shapes.figures()
+    assert figures["the same with the identity set to zero, mm"] == figures["vertex error, mm"] > 0
+    assert figures["neutral shapes below the mean face, %"] == pytest.approx(0.0, abs=1e-3)
+    exact = ShapeErrors([], [], [], [], [])
+    exact.add(face_model, true, true)
+    figures = exact.figures()
+    assert figures["vertex error, mm"] < 1e-3 < figures["the same with the identity set to zero, mm"]
+    assert figures["neutral shapes below the mean face, %"] > 99
+    assert figures["below the mean face, %"] > 99
+
+
+def test_a_checkpoint_that_finds_nothing_is_told(
+    facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, monkeypatch: pytest.MonkeyPatch
+):
+    none = Reconstruction(
+        size=(224, 224),
+        camera=Camera(torch.zeros(0), torch.zeros(0, 2)),
+        parameters=vector_to_parameters(
+            torch.zeros(0, sum(parameter_sizes(facegpt.face_model.config))), facegpt.face_model.config
+        ),
+        standard_deviation=None,
+        probability=torch.zeros(0),
+    )
+    monkeypatch.setattr(facegpt, "reconstruct", lambda images, *arguments, **settings: [none] * len(images))
+    assert evaluate_renders(facegpt, processor, pictures=2)["not found, %"] == 100
 
 
 def test_what_is_known_exactly_is_explained_wholly(face_model: MorphableModel):

@@ -15,7 +15,8 @@
 
 import pytest
 from facegpt_trainer.loss_schedules import check_schedules, scheduled_weights, weight_at
-from facegpt_trainer.training_config import LOSS_WEIGHTS, FaceGPTTrainingConfig
+from facegpt_trainer.loss_weights import LOSS_WEIGHTS
+from facegpt_trainer.training_config import FaceGPTTrainingConfig
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ import copy
 import pytest
 import torch
 from facegpt_trainer.collator import FaceCollator
+from facegpt_trainer.loss_weights import LOSS_WEIGHTS
 from facegpt_trainer.pictures.data_engine import DataEngine
-from facegpt_trainer.training_config import LOSS_WEIGHTS
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor, MorphableModel
 

@@ -22,14 +22,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from facegpt_trainer.__main__ import read_settings
 from facegpt_trainer.grammar.attributes import default_picture_camera
-from facegpt_trainer.grpo import Policy, load_policy, main, write_table
+from facegpt_trainer.grpo import main
 from facegpt_trainer.policy.config import REWARD_WEIGHTS, FacePolicyConfig
 from facegpt_trainer.policy.evaluation import compare, mean_rewards
 from facegpt_trainer.policy.face_policy import step_levels
+from facegpt_trainer.policy.optimisation import Policy, load_policy, write_table
 from facegpt_trainer.policy.tasks import Task
 from facegpt_trainer.policy.trainer import FacePolicyTrainer, answer_tasks
+from facegpt_trainer.recipe_reader import read_recipe
 from PIL import Image
 from torch import Tensor
 
@@ -192,7 +193,7 @@ def test_a_checkpoint_without_dialogue_is_refused(
         ({"top_entropy_quantile": 0.5}, "top_entropy_quantile"),
         ({"requests": 0}, "something is to be done"),
         ({"looks": 3}, "without photographs"),
-        ({"exploration_noise": 0.0}, r"in \(0, 1\]"),
+        ({"exploration_noise": 0.0}, "more than 0 and at most 1"),
         ({"exploration_steps": 1}, "at least 2"),
     ],
 )
@@ -203,7 +204,7 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path, changes: dict, 
 
 def test_our_recipe_can_be_read():
     folder = Path(__file__).parents[1] / "trainer" / "facegpt_trainer" / "recipes"
-    config = read_settings(folder / "nano_grpo.yaml", FacePolicyConfig)
+    config = read_recipe(folder / "nano_grpo.yaml", FacePolicyConfig)
     assert config.num_generations and config.per_device_train_batch_size % config.num_generations == 0
     assert config.all_reward_weights() == REWARD_WEIGHTS
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 from facegpt_hub.checkpoints import load_checkpoint
-from facegpt_hub.publish import publish
+from facegpt_hub.publish import count_parameters, publish
 from facegpt_hub.publish_code import travelling_files
 from PIL import Image
 from safetensors.torch import load_file
@@ -74,6 +74,16 @@ def test_a_published_checkpoint_reconstructs_as_the_run_did(
     assert "| renders | vertex error, mm | 1.50 |" in card
     assert "torch 2.13; 2 process(es) on 8 CPU cores; seeds: weights 42, data 6." in card
     assert "Loss terms at its end: text 0.561, loss 2." in card
+    assert "which is what expression alone reaches" in card
+
+
+def test_weights_that_two_layers_share_are_counted_once(eager_facegpt: FaceGPTForConditionalGeneration):
+    others = sum(value.numel() for value in eager_facegpt.parameters())
+    others -= sum(value.numel() for value in eager_facegpt.face_model.parameters())
+    assert count_parameters(eager_facegpt) == others
+    tied = eager_facegpt.get_input_embeddings().weight
+    stored = sum(value.numel() for name, value in eager_facegpt.state_dict().items() if "face_model." not in name)
+    assert eager_facegpt.get_output_embeddings().weight is tied and stored >= others + tied.numel()
 
 
 def test_what_was_published_before_stays_until_all_is_written(run: Path, tmp_path: Path):

@@ -26,8 +26,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
-from facegpt_trainer import reconstruct
-from facegpt_trainer.pictures.photograph_stream import open_stream
+from facegpt_trainer import dataset_reconstruction, reconstruct
+from facegpt_trainer.pictures.photograph_stream import Part, as_text, open_stream
 from PIL import Image
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
@@ -93,7 +93,7 @@ def test_every_photograph_of_a_folder_is_done_once(folder: Path, run: Callable, 
 def test_a_stopped_run_goes_on_where_it_stopped(
     folder: Path, run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    write, written = reconstruct._write, []
+    write, written = dataset_reconstruction._write, []
 
     def stop_after_three(table, path: Path) -> None:
         if len(written) == 3:
@@ -101,11 +101,11 @@ def test_a_stopped_run_goes_on_where_it_stopped(
         write(table, path)
         written.append(path)
 
-    monkeypatch.setattr(reconstruct, "_write", stop_after_three)
+    monkeypatch.setattr(dataset_reconstruction, "_write", stop_after_three)
     code, error = run(folder)
     assert code == 1 and "no space left" in error
     first = {path: path.stat().st_mtime_ns for path in written}
-    monkeypatch.setattr(reconstruct, "_write", write)
+    monkeypatch.setattr(dataset_reconstruction, "_write", write)
     assert run(folder)[0] == 0
     assert {path: path.stat().st_mtime_ns for path in written} == first
     assert len({row["name"] for row in _rows(tmp_path / "shards")}) == COUNT + 1
@@ -125,7 +125,7 @@ def test_parquet_shards_are_streamed_chunk_by_chunk(run: Callable, tmp_path: Pat
     assert run(data, "--column", "photo")[0] == 0
     rows = _rows(tmp_path / "shards")
     assert [row["name"] for row in rows] == [f"{part}-{number}" for part in range(2) for number in range(4)]
-    assert [(row["shard"], row["row"]) for row in rows] == [(part, number) for part in range(2) for number in range(4)]
+    assert [(row["shard"], row["row"]) for row in rows] == [(f"{p}.parquet", n) for p in range(2) for n in range(4)]
     assert sum(row["problem"] is not None for row in rows) == 1
 
 
@@ -136,8 +136,77 @@ def test_webdataset_shards_are_read(tmp_path: Path):
             entry.size = len(_photograph(number))
             archive.addfile(entry, io.BytesIO(_photograph(number)))
     stream = open_stream(str(tmp_path), column="png")
-    found = [photograph.image.size for _, photograph, _ in stream.read(0, 1)]
+    found = [row.photograph.image.size for row in stream.read(Part(0, "0.tar", frozenset({0})))]
     assert found == [(41, 48), (42, 48)]
+
+
+def test_a_folder_that_changed_is_done_to_its_end(folder: Path, run: Callable, tmp_path: Path):
+    """Photographs are added before and between those that are done; some go, one gets another name."""
+    shards = tmp_path / "shards"
+    assert run(folder)[0] == 0
+    done = {row["name"] for row in _rows(shards)}
+    for number in range(5):
+        (folder / f"{'abz'[number % 3]}{number}.png").write_bytes(_photograph(20 + number))
+    (folder / "2.png").unlink()
+    (folder / "4.png").rename(folder / "other name.png")
+    assert run(folder)[0] == 0
+    names = [row["name"] for row in _rows(shards)]
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix in (".png", ".jpg")}
+    assert len(names) == len(set(names)) and set(names) == done | there
+    files = sorted(shards.glob("*.parquet"))
+    assert run(folder)[0] == 0 and sorted(shards.glob("*.parquet")) == files
+
+
+def test_shards_that_are_added_are_done(run: Callable, tmp_path: Path):
+    """A shard whose name comes first moves all others; one that was cut off is done to its end."""
+    data = tmp_path / "data"
+    data.mkdir()
+
+    def write(name: str, rows: range) -> None:
+        images = [{"bytes": _photograph(row), "path": None} for row in rows]
+        Dataset.from_dict({"image": images}).to_parquet(data / f"{name}.parquet")
+
+    write("b", range(3))
+    assert run(data)[0] == 0
+    write("a", range(4, 6))
+    write("b", range(5))
+    assert run(data)[0] == 0
+    rows = _rows(tmp_path / "shards")
+    assert sorted((row["shard"], row["row"]) for row in rows) == [
+        *(("a.parquet", number) for number in range(2)),
+        *(("b.parquet", number) for number in range(5)),
+    ]
+
+
+def test_names_that_are_no_utf_8_are_stored(folder: Path, run: Callable, tmp_path: Path):
+    latin = os.fsdecode(b"caf\xe9.png")
+    (folder / latin).write_bytes(_photograph(1))
+    (folder / "caf\\xe9.png").write_bytes(_photograph(2))
+    (folder / os.fsdecode(b"b\xe9d.jpg")).write_bytes(b"\xff\xd8 none")
+    assert run(folder)[0] == 0
+    rows = {row["name"]: row for row in _rows(tmp_path / "shards")}
+    assert len(rows) == COUNT + 4 and rows["caf\\xe9.png"]["width"] == 41 and rows["caf\\\\xe9.png"]["width"] == 42
+    assert "b\\xe9d.jpg" in rows["b\\xe9d.jpg"]["problem"]
+    assert as_text("caf\u00e9") == "caf\u00e9"
+    assert run(folder)[0] == 0 and len(_rows(tmp_path / "shards")) == len(rows)
+
+
+def test_one_run_at_a_time_writes_into_a_directory(folder: Path, run: Callable, tmp_path: Path):
+    (tmp_path / "shards").mkdir()
+    with dataset_reconstruction._only_run(tmp_path / "shards", True):
+        code, error = run(folder)
+    assert code == 1 and "into which another run writes" in error
+
+
+def test_what_a_killed_run_left_half_written_is_cleared(folder: Path, run: Callable, tmp_path: Path):
+    (tmp_path / "shards").mkdir()
+    partial = tmp_path / "shards" / ".faces-00000-00000-000000.parquet.part"
+    partial.write_bytes(b"PAR1")
+    assert run(folder)[0] == 0 and not partial.exists()
+    damaged = tmp_path / "shards" / "faces-00007-00000-000000.parquet"
+    damaged.write_bytes(b"PAR1 and no more")
+    code, error = run(folder)
+    assert code == 1 and f"got {damaged}, which is damaged; delete it" in error
 
 
 def test_another_run_is_not_mixed_in(folder: Path, run: Callable):
@@ -174,13 +243,4 @@ def test_two_processes_share_the_work(folder: Path, checkpoint: Path, tmp_path: 
     command += ["-m", "facegpt_trainer.reconstruct", "--dataset", str(folder), "--model", str(checkpoint)]
     subprocess.run([*command, "--output", str(output), "--chunk", "2"], check=True)
     assert len({row["name"] for row in _rows(output)}) == len(_rows(output)) == COUNT + 1
-    assert json.loads((output / "settings.json").read_text())["chunk"] == 2
-
-
-def test_names_that_are_no_utf8_are_escaped_and_the_rest_goes_on(folder: Path, run: Callable, tmp_path: Path):
-    (folder / "0.png").rename(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))
-    (folder / "damaged.jpg").rename(os.fsdecode(os.fsencode(folder) + b"/caf\xe8.jpg"))
-    assert run(folder)[0] == 0
-    rows = {Path(row["name"]).name: row for row in _rows(tmp_path / "shards")}
-    assert len(rows) == COUNT + 1
-    assert rows["caf\\xe9.png"]["width"] == 40 and "caf\\xe8.jpg" in rows["caf\\xe8.jpg"]["problem"]
+    assert json.loads((output / "settings.json").read_text())["refine"] == 0

@@ -123,6 +123,22 @@ def test_a_killed_run_ends_as_one_left_alone(recipe: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_stopped_says_where_it_goes_on(recipe: Path, tmp_path: Path, number: signal.Signals, code: int):
+    run = tmp_path / "stopped"
+    settings = yaml.safe_load(recipe.read_text()) | {"pictures": 20000, "dataloader_num_workers": 1}
+    recipe.write_text(yaml.safe_dump(settings))
+    process = start(recipe, run)
+    while last_whole_checkpoint(run) is None and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == code and "Traceback" not in error, error
+    last = last_whole_checkpoint(run)
+    assert error.strip().splitlines()[-1] == f"training was stopped; the same command goes on from {last}"
+
+
+@pytest.mark.slow
 def test_a_full_disk_ends_a_run_in_one_sentence_and_spares_its_checkpoints(recipe: Path, tmp_path: Path):
     output = tmp_path / "full"
     weights = (tmp_path / "start" / "model.safetensors").stat().st_size

@@ -16,7 +16,7 @@ from collections import Counter
 import pytest
 import torch
 from facegpt_trainer.grammar.attributes import ShapeSpace, default_picture_camera
-from facegpt_trainer.grammar.dialogues import FRESH, SPLITS, Dialogue, Source, Wanted, is_held_out
+from facegpt_trainer.grammar.dialogues import SPLITS, Dialogue, Source, Wanted, is_held_out
 from facegpt_trainer.grammar.face_edits import NOTHING_TO_UNDO, apply_edit
 from facegpt_trainer.grammar.face_prompts import draw_face, typical_face
 from facegpt_trainer.grammar.face_questions import NO_JUDGEMENT, NO_NAMES
@@ -24,6 +24,7 @@ from facegpt_trainer.grammar.face_words import SHAPE_WORDS
 from facegpt_trainer.grammar.situations import HELD_OUT_SITUATIONS, PEOPLE, TRAINING_SITUATIONS
 from facegpt_trainer.grammar.text_dialogues import TEXT_DIALOGUES, TEXT_SHARES, TextGrammar
 
+from modeling_facegpt.face_editing import FRESH
 from modeling_facegpt.face_head import encode
 from modeling_facegpt.face_measurements import PRESENT, FaceMeasurer, measure_light, measure_pose, strongest_emotion
 from modeling_facegpt.face_parameters import FaceParameters, parameters_to_vector, select_faces, vector_to_parameters

@@ -23,12 +23,15 @@ import torch
 import yaml
 from datasets import Dataset
 from facegpt_hub import command_line
-from facegpt_trainer.__main__ import main, read_recipe
+from facegpt_trainer.__main__ import main
+from facegpt_trainer.checkpoint import last_whole_checkpoint
 from facegpt_trainer.collator import FaceCollator
+from facegpt_trainer.loss_weights import LOSS_WEIGHTS
 from facegpt_trainer.pictures.data_engine import DataEngine
 from facegpt_trainer.pictures.photographs import PhotographFolder
+from facegpt_trainer.recipe_reader import read_recipe
 from facegpt_trainer.training import FaceGPTTrainer
-from facegpt_trainer.training_config import LOSS_WEIGHTS, FaceGPTTrainingConfig
+from facegpt_trainer.training_config import FaceGPTTrainingConfig
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
 
@@ -153,16 +156,16 @@ def test_a_resumed_run_is_the_uninterrupted_one(
         ("loss_weights: {photometric: much}", "loss_weights: {'photometric': 'much'}"),
         ("loss_weights: 3", "wanted a mapping, of which each value is a number"),
         ("dialogue_shares: {look: 1}", "no kinds of dialogue; did you mean looks"),
-        ("learning_rate: 1e-3", "YAML takes this for text, write 1.0e-3"),
+        ("learning_rate: '1e-3'", "that is text, write 0.001"),
         ("pictures: 10.5", "wanted a whole number"),
         ("pictures: true", "wanted a whole number"),
-        ("pictures: 0", "give at least 1"),
+        ("pictures: 0", "wanted at least 1"),
         ("use_landmarks: 2", "wanted true or false"),
         ("photographs: [a]", "wanted text"),
         ("lr_scheduler_type: cosinus", "cosinus"),
-        ("a: b: c", "which is no YAML"),
+        ("a: b: c", "which is no recipe in YAML"),
         ("loss_weight_schedules: {photometrik: {0: 1}}", "did you mean photometric"),
-        ("photograph_share: 2", "between 0 and 1"),
+        ("photograph_share: 2", "at most 1"),
         ("photograph_share: 0.5", "without photographs"),
     ],
 )
@@ -187,8 +190,7 @@ def test_both_commands_run_the_same_code(tmp_path: Path, monkeypatch: pytest.Mon
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(f"output_dir: {tmp_path}\npictures: 3\nuse_cpu: true\n")
     configs: list[FaceGPTTrainingConfig] = []
-    for module in ("training", "__main__"):
-        monkeypatch.setattr(f"facegpt_trainer.{module}.train", lambda config: configs.append(config) or tmp_path)
+    monkeypatch.setattr("facegpt_trainer.training.train", lambda config: configs.append(config) or tmp_path)
     assert main(["--config", str(recipe)]) == 0
     with pytest.raises(SystemExit) as ended:
         command_line.main(["train", "--config", str(recipe)])
@@ -207,7 +209,7 @@ ARMS = ["labels_only", "render_only", "labels_and_render"]
 @pytest.mark.parametrize("name", ["nano_renders", "nano_photographs", "nano_polish", "nano_words", "nano_chat", *ARMS])
 def test_our_recipes_can_be_read(name: str):
     folder = Path(__file__).parents[1] / "trainer" / "facegpt_trainer" / "recipes"
-    config = read_recipe(folder / f"{name}.yaml")
+    config = read_recipe(folder / f"{name}.yaml", FaceGPTTrainingConfig)
     assert json.dumps(config.loss_weights) and config.pictures > 0
 
 
@@ -255,4 +257,60 @@ def test_albedo_is_learned_from_photographs_and_nothing_else_of_the_3dmm(
     trainer = make_trainer(resumed, processor, alone, tmp_path / "resumed", save_strategy="no", weight_decay=0.5)
     trainer.train(resume_from_checkpoint=str(tmp_path / "broken" / "checkpoint-2"))
     for (name, one), two in zip(whole.named_parameters(), trainer.model.parameters(), strict=True):
+        assert torch.equal(one, two), name
+
+
+def finite_recipe(facegpt, processor, tmp_path: Path, **changes) -> Path:
+    facegpt.save_pretrained(tmp_path / "start")
+    processor.save_pretrained(tmp_path / "start")
+    settings = {
+        "model": str(tmp_path / "start"),
+        "output_dir": str(tmp_path / "run"),
+        "pictures": 4,
+        "per_device_train_batch_size": 1,
+        "num_train_epochs": 1,
+        "logging_steps": 1,
+        "save_steps": 1,
+        "use_cpu": True,
+        "report_to": "none",
+        **changes,
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(settings))
+    return tmp_path / "recipe.yaml"
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_run_that_diverges_fails_and_saves_nothing_of_it(
+    facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, tmp_path: Path, capsys, steps: int
+):
+    recipe = finite_recipe(facegpt, processor, tmp_path, learning_rate=1e30, pictures=steps)
+    assert main(["--config", str(recipe)]) == 1
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "at step 1, so training stopped and nothing more was saved" in message
+    assert message.endswith("begin anew with a learning_rate below 1e+30 or a lower max_grad_norm")
+    assert not list((tmp_path / "run").glob("**/*.safetensors")) and not (tmp_path / "run" / "training.json").exists()
+
+
+def test_the_last_good_checkpoint_stays_when_a_run_diverges(
+    facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, tmp_path: Path, capsys
+):
+    schedule = {"text": {0: 1.0, 2: 1.0, 3: 1e39}}  # the loss of the fourth step is infinite
+    recipe = finite_recipe(facegpt, processor, tmp_path, loss_weight_schedules=schedule, save_total_limit=1)
+    assert main(["--config", str(recipe)]) == 1
+    good = tmp_path / "run" / "checkpoint-3"
+    message = capsys.readouterr().err
+    assert f"the loss is inf at step 3, so training stopped and nothing more was saved; start from {good}" in message
+    assert [path.name for path in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-3"]
+    assert last_whole_checkpoint(tmp_path / "run") == str(good) and not (tmp_path / "run" / "training.json").exists()
+    loaded = FaceGPTForConditionalGeneration.from_pretrained(good, dtype=torch.float32)
+    assert all(value.isfinite().all() for value in loaded.state_dict().values())
+
+
+def test_looking_at_the_weights_before_they_are_saved_changes_nothing(
+    facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, collator: FaceCollator, tmp_path: Path
+):
+    often, never = copy.deepcopy(facegpt), copy.deepcopy(facegpt)
+    make_trainer(often, processor, collator, tmp_path / "often", save_steps=1).train()
+    make_trainer(never, processor, collator, tmp_path / "never", save_strategy="no").train()
+    for (name, one), (_, two) in zip(often.state_dict().items(), never.state_dict().items(), strict=True):
         assert torch.equal(one, two), name

@@ -203,20 +203,26 @@ def convert_morphable_model(
     typer.echo(f"{source.value} -> {output}")
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def train(
-    config: Annotated[Path, typer.Option(help="Recipe: a YAML file of settings.", show_default=False)],
+    context: typer.Context,
+    config: Annotated[
+        str,
+        typer.Option(
+            help="Recipe: a YAML file, or a name of the package's own such as nano_chat.", show_default=False
+        ),
+    ],
 ) -> None:
     """Train by a recipe (needs the extra `train`); a run that was stopped goes on from its last checkpoint.
 
-    The same as `accelerate launch -m facegpt_trainer --config RECIPE`, on one process. Every setting of a recipe is
-    listed by `python -m facegpt_trainer --help`.
+    Settings of the recipe may be changed behind it, such as `--learning_rate 1e-4`. The same as
+    `accelerate launch -m facegpt_trainer --config RECIPE`, on one process. Every setting of a recipe is listed by
+    `python -m facegpt_trainer --help`.
     """
     with loading("the trainer"):
-        from facegpt_trainer.__main__ import read_recipe
-        from facegpt_trainer.training import train as run
+        from facegpt_trainer.__main__ import main as run
 
-    typer.echo(f"trained checkpoint: {run(read_recipe(config))}")
+    raise typer.Exit(run(["--config", config, *context.args]))
 
 
 @app.command()

@@ -26,7 +26,6 @@ from string import Template
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
@@ -69,15 +68,19 @@ def write_card(checkpoint: Path, runs: list[Path], evaluations: list[Path]) -> s
     """The model card, every number of it from files that the runs and evaluations wrote."""
     facts = [json.loads((run / "training.json").read_text()) for run in runs]
     tables = [json.loads(path.read_text()) for path in evaluations]
-    state = load_file(checkpoint / "model.safetensors")
-    parameters = sum(value.numel() for name, value in state.items() if not name.startswith("face_model."))
+    model = FaceGPTForConditionalGeneration.from_pretrained(checkpoint)
     return CARD.substitute(
-        parameters=f"{parameters / 1e6:.1f}",
+        parameters=f"{count_parameters(model) / 1e6:.1f}",
         size=f"{(checkpoint / 'model.safetensors').stat().st_size / 1e6:.1f}",
         runs="\n".join(_run_row(fact) for fact in facts),
         facts=_run_facts(facts[-1]),
         figures="\n".join(row for table in tables for row in _figure_rows(table)),
     )
+
+
+def count_parameters(model: FaceGPTForConditionalGeneration) -> int:
+    """Weights that training moves, those that two layers share once; neither the 3DMM's nor statistics of norms."""
+    return sum(weights.numel() for name, weights in model.named_parameters() if not name.startswith("face_model."))
 
 
 def _run_row(facts: dict[str, Any]) -> str:

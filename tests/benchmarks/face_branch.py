@@ -28,8 +28,8 @@ from pathlib import Path
 
 import torch
 from facegpt_trainer.collator import FaceCollator
+from facegpt_trainer.loss_weights import LOSS_WEIGHTS
 from facegpt_trainer.pictures.data_engine import DataEngine
-from facegpt_trainer.training_config import LOSS_WEIGHTS
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode

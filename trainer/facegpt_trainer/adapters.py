@@ -25,14 +25,15 @@ from torch import nn
 
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 
+from .recipe_checks import check_names
 from .start import Start, load_start
 
 
 def check_lora(settings: Mapping[str, Any]) -> None:
     """Raise `ValueError` where `settings` are not those of `peft.LoraConfig`."""
-    known = [setting.name for setting in fields(LoraConfig) if setting.init]
-    if unknown := set(settings) - set(known):
-        raise ValueError(f"got lora settings {sorted(unknown)}, which peft.LoraConfig lacks; it has {sorted(known)}")
+    check_names(
+        settings, [setting.name for setting in fields(LoraConfig) if setting.init], "lora", "settings of LoraConfig"
+    )
     for name in ("r", "lora_alpha"):
         value = settings.get(name, 1)
         if not isinstance(value, int) or value < 1:

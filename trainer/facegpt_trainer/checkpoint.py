@@ -32,6 +32,7 @@ from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from .nano import build_nano_vlm
 
 NANO_HEAD_SIZE = 512
+WARM_UP = "vision_warm_up"  # directory of its checkpoints in that of a run
 
 logger = logging.getLogger(__name__)
 
@@ -89,19 +90,6 @@ def build_untrained(face_model: str, *, seed: int = 0) -> tuple[FaceGPTForCondit
     return model, processor
 
 
-class CheckpointWriter:
-    """A `Trainer` that says in one sentence where a checkpoint could not be written, as on a full disk."""
-
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            super()._save_checkpoint(*args, **kwargs)  # type: ignore[misc]
-        except (OSError, RuntimeError, SafetensorError) as error:
-            raise OSError(
-                f"a checkpoint cannot be written to {self.args.output_dir} ({error}); make room and start again: the "  # type: ignore[attr-defined]
-                "run goes on from the last whole one"
-            ) from error
-
-
 def last_whole_checkpoint(run: Path) -> str | None:
     """The newest checkpoint of a run that was written to its end; one that a crash or a full disk cut off is passed
     over, and left for its owner to look at.
@@ -121,6 +109,14 @@ def last_whole_checkpoint(run: Path) -> str | None:
             "%s was cut off while it was written (%s): going on from the one before", numbered[step], damage
         )
     return None
+
+
+def how_to_go_on(run: Path) -> str:
+    """What there is of a run that ended early, in half a sentence; its output directory need not exist."""
+    for directory in (run, run / WARM_UP):
+        if (last := last_whole_checkpoint(directory)) is not None:
+            return f"the same command goes on from {last}"
+    return "no checkpoint was written yet, the same command begins anew"
 
 
 def _damage(checkpoint: Path, step: int) -> str | None:

@@ -24,9 +24,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from modeling_facegpt.face_editing import FRESH
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
-from .grammar.dialogues import FRESH, Dialogue
+from .answer_tokens import answer_mask
+from .grammar.dialogues import Dialogue
 from .pictures.data_engine import DataEngine, PictureBatch
 from .pictures.face_sampler import chance
 from .pictures.photographs import PhotographSource, cut_photographs, mirror_landmark_order
@@ -66,7 +68,6 @@ class FaceCollator:
         self.photographs = photographs
         self.photograph_share = photograph_share if photographs is not None else 0.0
         self.use_landmarks, self.use_images = use_landmarks, use_images
-        self.answer_lengths: dict[tuple[bool, int], int] = {}
         self.mirrored = mirror_landmark_order(engine.face_model)
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -116,10 +117,7 @@ class FaceCollator:
         kinds = [(bool(close), int(faces)) for close, faces in zip(batch.close_up, batch.counts, strict=True)]
         messages = [self._dialogue(*kind) for kind in kinds]
         inputs = self.processor(pictures=batch.pictures, messages=messages)
-        answers = torch.tensor([self._answer_length(*kind) for kind in kinds])
-        # Rows are padded on the left, so answers are what stands at the end.
-        from_end = torch.arange(inputs["input_ids"].shape[1]).flip(0)
-        labels = torch.where(from_end < answers[:, None], inputs["input_ids"], -100)
+        labels = torch.where(answer_mask(self.processor, messages, inputs["input_ids"]), inputs["input_ids"], -100)
         return {
             **inputs,
             "labels": labels,
@@ -139,20 +137,6 @@ class FaceCollator:
         """The dialogue of one picture with faces `(N, P)`."""
         messages = self._dialogue(close_up, len(faces))
         return Dialogue("look", messages, faces, (False,) * len(faces), (FRESH,) * len(faces))
-
-    def _answer_length(self, close_up: bool, faces: int) -> int:
-        """How many tokens the answer has, its end included."""
-        if (close_up, faces) not in self.answer_lengths:
-            question = self.processor.reconstruct_messages(close_up)
-            lengths = [
-                len(self.processor.tokenizer(self.processor.apply_chat_template(dialogue, **settings))["input_ids"])
-                for dialogue, settings in (
-                    (question, {"add_generation_prompt": True}),
-                    (self._dialogue(close_up, faces), {}),
-                )
-            ]
-            self.answer_lengths[close_up, faces] = lengths[1] - lengths[0]
-        return self.answer_lengths[close_up, faces]
 
 
 def split_draws(examples: list[dict[str, Any]], draw_size: int | None) -> list[tuple[int, int]]:

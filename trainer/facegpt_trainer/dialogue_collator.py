@@ -26,6 +26,7 @@ from torch import Tensor
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
+from .answer_tokens import answer_mask
 from .collator import FaceCollator, split_draws
 from .grammar.attributes import default_picture_camera
 from .grammar.dialogues import Dialogue
@@ -197,43 +198,3 @@ def lay_out(processor: FaceGPTProcessor, rows: Rows) -> dict[str, Tensor]:
         "face_landmarks": rows.face_landmarks,
         "face_images": rows.face_images,
     }
-
-
-def answer_mask(processor: FaceGPTProcessor, dialogues: Sequence[list[dict[str, Any]]], input_ids: Tensor) -> Tensor:
-    """Where the answers stand, their ends included: `(B, T)` bool, for rows that are padded on the left.
-
-    Counted from the end of each row: only pictures, which come before all answers, take more tokens in `input_ids`
-    than in the text.
-    """
-    texts = [processor.apply_chat_template(messages) for messages in dialogues]
-    tokens = processor.tokenizer(texts, return_offsets_mapping=True, add_special_tokens=False)
-    mask = torch.zeros_like(input_ids, dtype=torch.bool)
-    for row, (messages, text) in enumerate(zip(dialogues, texts, strict=True)):
-        starts = torch.tensor([start for start, _ in tokens["offset_mapping"][row]])
-        found = torch.zeros(len(starts), dtype=torch.bool)
-        for begin, end in _answer_spans(processor, messages, text):
-            found |= (starts >= begin) & (starts < end)
-        length = min(len(found), mask.shape[1])
-        mask[row, mask.shape[1] - length :] = found[len(found) - length :]
-    return mask
-
-
-def _answer_spans(processor: FaceGPTProcessor, messages: list[dict[str, Any]], text: str) -> list[tuple[int, int]]:
-    """Characters from which to which each answer goes in a dialogue's text.
-
-    Raises:
-        ValueError: if the chat template writes a turn otherwise when more turns follow.
-    """
-    spans = []
-    for turn, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        before = processor.apply_chat_template(messages[:turn], add_generation_prompt=True)
-        after = text if turn == len(messages) - 1 else processor.apply_chat_template(messages[: turn + 1])
-        if not (text.startswith(before) and text.startswith(after)):
-            raise ValueError(
-                "got a chat template that writes earlier turns otherwise once more follow; "
-                "give one that only adds turns at the end"
-            )
-        spans.append((len(before), len(after)))
-    return spans

@@ -32,7 +32,7 @@ from transformers import TrainerCallback
 
 from modeling_facegpt.face_parameters import FaceParameters
 
-from .training_config import LOSS_WEIGHTS
+from .loss_weights import LOSS_WEIGHTS
 
 # Those that may have a weight, and those that are only logged.
 TERMS = frozenset(LOSS_WEIGHTS) | {f"prior_{name}" for name in FaceParameters._fields}

@@ -17,159 +17,33 @@ The start is evaluated on held-out questions, trained once per seed, and evaluat
 what that gained.
 """
 
-import argparse
-import copy
-import json
-import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import torch
-
-from modeling_facegpt.face_measurements import FaceMeasurer
-from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
-from modeling_facegpt.processing_facegpt import FaceGPTProcessor
-
-from .__main__ import read_settings
-from .checkpoint import last_whole_checkpoint, load_checkpoint
-from .collator import FaceCollator
-from .evaluation.held_out import HELD_OUT_SEED
-from .pictures.data_engine import DataEngine
-from .pictures.photographs import load_photographs
-from .policy.config import FacePolicyConfig
-from .policy.evaluation import Gain, compare, evaluate_policy, reward_functions
-from .policy.tasks import Task, photograph_tasks, request_tasks
-from .policy.trainer import FacePolicyTrainer
-from .recipe_help import describe_settings
-from .run_facts import describe_run
-
-
-class Policy(NamedTuple):
-    """A checkpoint that is trained."""
-
-    model: FaceGPTForConditionalGeneration
-    processor: FaceGPTProcessor
-
-
-def load_policy(config: FacePolicyConfig) -> Policy:
-    """The start of a run, in float32. Its vision tower is frozen: rewards say too little to train it."""
-    model, processor = load_checkpoint(config.model)
-    if not model.config.dialogue_hidden_size:
-        raise ValueError(
-            f"got {config.model}, which was not trained on dialogues about faces; name a checkpoint that was "
-            "(nano_chat.yaml)"
-        )
-    model.vlm.model.vision_tower.requires_grad_(False)
-    if config.train_only is not None:
-        train_only(model, config.train_only)
-    return Policy(model, processor)
-
-
-def train_only(model: torch.nn.Module, pattern: str) -> None:
-    """Freeze all weights but those whose name contains a regular expression; some must be left."""
-    for name, weights in model.named_parameters():
-        weights.requires_grad_(weights.requires_grad and re.search(pattern, name) is not None)
-    if not any(weights.requires_grad for weights in model.parameters()):
-        raise ValueError(f"got train_only={pattern!r}, which names no weights; name some, such as '^flow_head'")
-
-
-def draw_tasks(config: FacePolicyConfig, policy: Policy, *, held_out: bool) -> list[Task]:
-    """The questions of training; or held-out ones: requests in wordings and photographs that training never saw."""
-    seed = HELD_OUT_SEED if held_out else config.data_seed
-    split = "held_out_wordings" if held_out else "train"
-    requests, looks = config.requests, config.looks
-    if held_out:
-        requests, looks = (min(count, 1) * config.evaluation_tasks for count in (requests, looks))
-    face_model = copy.deepcopy(policy.model.face_model).eval()
-    tasks = request_tasks(FaceMeasurer(face_model), seed, split, requests) if requests else []
-    if not looks:
-        return tasks
-    exclude = config.photograph_exclude
-    if held_out and exclude is not None:
-        exclude = f"^(?!.*{exclude})"
-    folder = load_photographs(Path(str(config.photographs)), Path(str(config.photograph_landmarks)), exclude=exclude)
-    engine = DataEngine(face_model, policy.model.config.render_size, seed)
-    return tasks + photograph_tasks(FaceCollator(policy.processor, engine, folder), looks)
-
-
-def train_policy(config: FacePolicyConfig, policy: Policy, tasks: Sequence[Task]) -> dict[str, Any]:
-    """Train one policy, going on from its last whole checkpoint if there is one; the facts of the run, which
-    `training.json` in its output directory holds too."""
-    weights = config.all_reward_weights()
-    judge = copy.deepcopy(policy.model).eval()
-    config.reward_weights = list(weights.values())
-    trainer = FacePolicyTrainer(
-        policy.model,
-        config,
-        tasks,
-        policy.processor,
-        reward_funcs=list(reward_functions(judge, policy.processor, list(weights)).values()),
-    )
-    output = Path(str(config.output_dir))
-    result = trainer.train(resume_from_checkpoint=last_whole_checkpoint(output))
-    trainer.save_model(str(output))
-    facts = describe_run(config, result.metrics, trainer.state.log_history, config.world_size)
-    if trainer.is_world_process_zero():
-        (output / "training.json").write_text(json.dumps(facts, indent=1, default=str))
-    return facts
-
-
-def optimise(config: FacePolicyConfig, seeds: Sequence[int]) -> tuple[dict[str, Gain], list[dict[str, float]]]:
-    """Train one policy per seed, each in a folder `seed-N` of the output directory.
-
-    Returns:
-        Gains on held-out questions over seeds, and the figures of each.
-    """
-    start = load_policy(config)
-    weights = config.all_reward_weights()
-    held_out = draw_tasks(config, start, held_out=True)
-    tasks = draw_tasks(config, start, held_out=False)
-    functions = reward_functions(start.model, start.processor, list(weights))
-    settings = {"guidance_scale": config.guidance_scale}
-    before = evaluate_policy(*start, held_out, functions, weights, **settings)
-    after = []
-    for seed in seeds:
-        own = copy.deepcopy(config)
-        own.seed, own.output_dir = seed, str(Path(str(config.output_dir)) / f"seed-{seed}")
-        policy = load_policy(own)
-        train_policy(own, policy, tasks)
-        after.append(evaluate_policy(*policy, held_out, functions, weights, **settings))
-    return compare(before, after), after
-
-
-def write_table(gains: dict[str, Gain]) -> str:
-    """Before, after, gain and its standard error, one line each."""
-    lines = [f"{'held-out questions':<20}{'before':>9}{'after':>9}{'gain':>9}{'± s.e.':>9}"]
-    lines += [f"{name:<20}" + "".join(f"{value:>9.3f}" for value in gain) for name, gain in gains.items()]
-    return "\n".join(lines)
+from .endings import run_command
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, train, print the table, write the report."""
-    parser = argparse.ArgumentParser(
-        prog="facegpt_trainer.grpo",
-        description="Train a FaceGPT by rewards that geometry and renderer verify.",
-        epilog=describe_settings(FacePolicyConfig),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", type=Path, required=True, help="recipe, a YAML file")
+    return run_command(lambda: _optimise(arguments))
+
+
+def _optimise(arguments: list[str] | None) -> int:
+    from .policy.config import FacePolicyConfig
+    from .policy.optimisation import optimise, write_report
+    from .recipe_help import recipe_parser
+    from .recipe_reader import read_recipe
+
+    what = "Train a FaceGPT by rewards that geometry and renderer verify."
+    parser = recipe_parser("facegpt_trainer.grpo", what, FacePolicyConfig)
     parser.add_argument("--seeds", type=int, nargs="+", help="one run each; default: the recipe's seed")
     parser.add_argument("--report", type=Path, help="JSON file of the table; default: report.json in the output")
-    options = parser.parse_args(arguments)
-    try:
-        config = read_settings(options.config, FacePolicyConfig)
-        seeds = options.seeds or [config.seed]
-        gains, runs = optimise(config, seeds)
-        if config.process_index == 0:
-            report = options.report or Path(str(config.output_dir)) / "report.json"
-            facts = {"seeds": seeds, "gains": {name: gain._asdict() for name, gain in gains.items()}, "runs": runs}
-            report.write_text(json.dumps(facts, indent=1))
-            print(f"{write_table(gains)}\nreport: {report}")
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    options, changes = parser.parse_known_args(arguments)
+    config = read_recipe(options.config, FacePolicyConfig, changes)
+    seeds = options.seeds or [config.seed]
+    gains, runs = optimise(config, seeds)
+    if config.process_index == 0:
+        write_report(options.report or Path(str(config.output_dir)) / "report.json", seeds, gains, runs)
     return 0
 
 

@@ -13,13 +13,14 @@
 # limitations under the License.
 """Loss weights that change in the course of a run: `loss_weight_schedules` of a recipe."""
 
-import difflib
 import math
 from bisect import bisect_right
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from transformers import TrainerCallback
+
+from .recipe_checks import check_names
 
 Schedule = Mapping[int, float]  # optimizer step -> weight
 
@@ -35,11 +36,8 @@ def check_schedules(schedules: Mapping[str, Schedule], terms: Collection[str]) -
         ValueError: if a term is unknown (the nearest one is named), a schedule is no mapping or an empty one, a step
             is no whole number of at least 0, or a weight is not a finite number of at least 0.
     """
+    check_names(schedules, terms, "loss_weight_schedules", "loss terms")
     for name, schedule in schedules.items():
-        if name not in terms:
-            nearest = difflib.get_close_matches(name, terms, n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"there are {sorted(terms)}"
-            raise ValueError(f"got a loss_weight_schedule for {name!r}, which is no loss term; {hint}")
         if not isinstance(schedule, Mapping) or not schedule:
             raise ValueError(
                 f"got the loss_weight_schedule {schedule!r} for {name}; give weights by step, such as "

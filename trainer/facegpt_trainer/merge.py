@@ -22,7 +22,7 @@ from pathlib import Path
 
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
-from .adapters import load_adapters
+from .endings import run_command
 
 
 def merge(run: Path, output: Path) -> None:
@@ -35,6 +35,8 @@ def merge(run: Path, output: Path) -> None:
     Raises:
         ValueError: if `run` holds no adapters.
     """
+    from .adapters import load_adapters
+
     adapted = load_adapters(run)
     model = adapted.merge_and_unload()
     model.save_pretrained(output)
@@ -47,12 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="output directory of a training with lora, or a checkpoint of it")
     parser.add_argument("--output", type=Path, required=True, help="directory of the whole checkpoint")
     options = parser.parse_args(arguments)
-    try:
-        merge(options.run, options.output)
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"Merged checkpoint: {options.output}")
+    return run_command(lambda: _merge(options.run, options.output))
+
+
+def _merge(run: Path, output: Path) -> int:
+    merge(run, output)
+    print(f"Merged checkpoint: {output}")
     return 0
 
 

@@ -14,6 +14,7 @@
 """What is wrong with a recipe, said before any work starts: unknown names, values of the wrong kind."""
 
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+LONGEST = 60  # characters of a value in a message
+MOST_NAMED = 3
 
 
 def check_names(given: Iterable[str], known: Iterable[str], setting: str, what: str) -> None:
@@ -34,10 +37,10 @@ def check_names(given: Iterable[str], known: Iterable[str], setting: str, what: 
         what (`str`): they are names of, in the plural.
     """
     known = sorted(known)
-    if unknown := [str(name) for name in given if name not in known]:
-        nearest = [match for name in unknown for match in difflib.get_close_matches(name, known, n=1)]
+    if unknown := [str(name) for name in given if name not in known][:MOST_NAMED]:
+        nearest = [match for name in unknown for match in difflib.get_close_matches(cut(name), known, n=1)]
         hint = f"did you mean {', '.join(nearest)}?" if nearest else f"there are {', '.join(known)}"
-        raise ValueError(f"got {setting} for {', '.join(unknown)}, which are no {what}; {hint}")
+        raise ValueError(f"got {setting} for {', '.join(map(cut, unknown))}, which are no {what}; {hint}")
 
 
 def check_types(settings: Mapping[str, Any], kind: type, place: Path | str) -> None:
@@ -51,7 +54,24 @@ def check_types(settings: Mapping[str, Any], kind: type, place: Path | str) -> N
     hints = typing.get_type_hints(kind)
     for name, value in settings.items():
         if not _fits(value, hints[name]):
-            raise ValueError(f"got {name}: {value!r} in {place}, wanted {_in_words(hints[name])}{_number_hint(value)}")
+            hint = _number_hint(value)
+            raise ValueError(f"got {name}: {shorten(value)} in {place}, wanted {_in_words(hints[name])}{hint}")
+
+
+def fits(settings: Mapping[str, Any], kind: type) -> bool:
+    """Whether all values are of the types that their fields of the dataclass `kind` have."""
+    hints = typing.get_type_hints(kind)
+    return all(_fits(value, hints[name]) for name, value in settings.items())
+
+
+def shorten(value: Any) -> str:
+    """A value as Python writes it, for a message: cut where it is long."""
+    return cut(repr(value))
+
+
+def cut(text: str, most: int = LONGEST) -> str:
+    """Text of at most `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -80,6 +100,8 @@ def _in_words(kind: Any) -> str:
         return " or ".join(dict.fromkeys(words))
     if origin is typing.Literal:
         return " or ".join(map(repr, arguments))
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return " or ".join(repr(member.value) for member in kind)
     if origin is list or kind is list:
         return f"a list of {_in_words(arguments[0])}" if arguments else "a list"
     if origin is dict or kind is dict:
@@ -88,13 +110,12 @@ def _in_words(kind: Any) -> str:
 
 
 def _number_hint(value: Any) -> str:
-    """YAML reads numbers as text where their exponent has no point before it."""
+    """What to write where a number was meant, as between quotes or with an exponent for a whole number."""
     try:
         number = float(value)
     except (TypeError, ValueError):
         return ""
-    if not isinstance(value, str):
+    if isinstance(value, bool) or not math.isfinite(number):
         return ""
-    mantissa, mark, exponent = value.lower().partition("e")
-    better = f"{mantissa}.0e{exponent}" if mark and "." not in mantissa else f"{number:g}"
-    return f"; YAML takes this for text, write {better}"
+    better = str(int(number)) if number == int(number) else str(number)
+    return f"; that is text, write {better}" if isinstance(value, str) else f"; write {better}"

@@ -11,13 +11,35 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What `--help` says of the settings of a recipe."""
+"""The options of a command that runs a recipe, and what `--help` says of its settings."""
 
+import argparse
 import inspect
 import textwrap
 from dataclasses import MISSING, fields
 
 WIDTH = 100
+
+
+def recipe_parser(name: str, what: str, config: type) -> argparse.ArgumentParser:
+    """The parser of a command that runs a recipe; settings of the recipe may follow, see `read_changes`.
+
+    Args:
+        name (`str`): of the command.
+        what (`str`): it does.
+        config (`type`): the dataclass of settings.
+    """
+    parser = argparse.ArgumentParser(
+        prog=name,
+        usage="%(prog)s --config RECIPE [--SETTING VALUE ...]",
+        description=what,
+        epilog=describe_settings(config),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    recipes = "a YAML file, or the name of a recipe of the package, such as nano_chat"
+    parser.add_argument("--config", required=True, metavar="RECIPE", help=recipes)
+    return parser
 
 
 def describe_settings(config: type) -> str:

@@ -18,6 +18,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -79,3 +80,13 @@ def final_terms(log: Sequence[Mapping[str, Any]]) -> dict[str, float]:
             continue  # of an evaluation, or of the run as a whole
         terms |= {name: value for name, value in entry.items() if name not in NO_TERMS}
     return terms
+
+
+def write_whole(path: Path, text: str) -> None:
+    """A file that is there with all of its text or as it was before, whenever the process ends."""
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -34,18 +34,20 @@ from modeling_facegpt.reconstruction import Reconstruction, landmarks_in_photo
 from modeling_facegpt.vision_features import vision_tower
 
 from .adapters import add_adapters
-from .checkpoint import CheckpointWriter, last_whole_checkpoint
+from .careful_trainer import CarefulTrainer
+from .checkpoint import WARM_UP, how_to_go_on, last_whole_checkpoint
 from .checkpoint_checks import check_goes_on
 from .collator import FaceCollator
 from .dialogue_collator import DialogueCollator
 from .distributed import GradientsForAll, as_unsharded_class, keep_face_model_apart, prepare_sharding, share_terms
+from .endings import Stopped
 from .image_grid import ImageGrid
 from .loss_schedules import LossWeightScheduling
 from .pictures.data_engine import DataEngine
 from .pictures.photograph_shards import ShardedPhotographs
 from .pictures.photographs import PhotographSource, load_photographs
 from .pictures.shard_files import has_shards
-from .run_facts import describe_run
+from .run_facts import describe_run, write_whole
 from .start import Start, load_start
 from .training_config import FaceGPTTrainingConfig
 from .vision_warm_up import warm_up_vision
@@ -53,7 +55,7 @@ from .vision_warm_up import warm_up_vision
 UNNAMED = "[None](https://huggingface.co/None)"  # how TRL's card calls a model without a name
 
 
-class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
+class FaceGPTTrainer(CarefulTrainer, SFTTrainer):
     """`SFTTrainer` whose loss is FaceGPT's own.
 
     `SFTTrainer` replaces the model's forward by one that computes token log-probabilities and never calls the face
@@ -76,6 +78,7 @@ class FaceGPTTrainer(CheckpointWriter, SFTTrainer):
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
+        self.last_inputs = inputs
         outputs = model(**inputs)
         mode = "train" if model.training else "eval"
         shared = share_terms(outputs.loss_terms, outputs.loss_counts, self.accelerator)
@@ -125,7 +128,19 @@ def train(config: FaceGPTTrainingConfig) -> Path:
 
     Returns:
         `Path`: the output directory: checkpoint, processor, and `training.json` with the run's facts.
+
+    Raises:
+        NotFiniteError: at the first loss that is not finite; checkpoints from before stay.
+        Stopped: on Ctrl-C and SIGTERM; the message names the checkpoint that the run goes on from.
     """
+    output = Path(str(config.output_dir))
+    try:
+        return _train(config, output)
+    except KeyboardInterrupt as stop:
+        raise Stopped(f"training was stopped; {how_to_go_on(output)}") from stop
+
+
+def _train(config: FaceGPTTrainingConfig, output: Path) -> Path:
     start = Start.of(config)
     model, processor = load_start(start)
     prepare_losses(config, model, processor)
@@ -143,7 +158,6 @@ def train(config: FaceGPTTrainingConfig) -> Path:
     )
     shares = config.dialogue_shares
     collator = DialogueCollator(looks, FaceMeasurer(engine.face_model), shares) if shares else looks
-    output = Path(str(config.output_dir))
     if config.lora:
         start.write(output)
     last = last_whole_checkpoint(output)
@@ -167,7 +181,7 @@ def train(config: FaceGPTTrainingConfig) -> Path:
     trainer.save_model(config.output_dir)
     if trainer.is_world_process_zero():
         facts = describe_run(config, result.metrics, trainer.state.log_history, config.world_size)
-        (output / "training.json").write_text(json.dumps(facts, indent=1, default=str))
+        write_whole(output / "training.json", json.dumps(facts, indent=1, default=str))
     return output
 
 
@@ -182,7 +196,7 @@ def add_callbacks(trainer: FaceGPTTrainer, looks: FaceCollator, config: FaceGPTT
 def warm_up_arguments(config: FaceGPTTrainingConfig) -> TrainingArguments:
     """The recipe's own settings, in a directory of its own."""
     return TrainingArguments(
-        output_dir=str(Path(str(config.output_dir)) / "vision_warm_up"),
+        output_dir=str(Path(str(config.output_dir)) / WARM_UP),
         per_device_train_batch_size=config.per_device_train_batch_size,
         num_train_epochs=1,
         learning_rate=config.learning_rate,

@@ -20,45 +20,9 @@ from trl import SFTConfig
 
 from .adapters import check_lora
 from .loss_schedules import check_schedules
+from .loss_weights import LOSS_WEIGHTS
 from .recipe_checks import check_names
-
-# Set so that each group pulls on its numbers about as strongly as the others once faces are roughly in place:
-# terms are means over very different counts of numbers (3 of position, 120 of identity).
-LOSS_WEIGHTS = {
-    "text": 0.3,
-    "label_landmarks": 4.0,
-    "label_shape": 2.0,
-    "code_identity": 1.5,
-    "code_albedo": 0.6,
-    "code_expression": 2.0,
-    "code_light": 0.75,
-    "code_rotation": 1.5,
-    "code_translation": 1.0,
-    "code_log_focal": 0.05,
-    "code_gaze": 0.2,
-    "code_likelihood": 0.05,
-    "landmarks": 8.0,
-    "photometric": 4.0,
-    # Computed only where a recipe gives them a weight.
-    "photometric_mixture": 0.0,
-    "perceptual": 0.0,
-    "symmetry": 0.0,
-    "skin_variation": 0.0,
-    "skin_roughness": 0.0,
-    "negative_light": 0.0,
-    "prior_identity": 0.01,
-    "prior_albedo": 0.01,
-    "prior_expression": 0.005,
-    "prior_light": 0.01,
-    "prior_log_focal": 0.02,
-    "light_colour": 0.1,
-    "reference": 0.3,
-    "edit_gates": 0.5,
-    "edit_change": 0.2,
-    "flow": 1.0,
-    "flow_mean": 0.25,
-}
-
+from .recipe_ranges import check_ranges, check_weights
 
 DIALOGUE_KINDS = (
     "looks",
@@ -189,19 +153,13 @@ class FaceGPTTrainingConfig(SFTConfig):
     def __post_init__(self):
         check_names(self.loss_weights, LOSS_WEIGHTS, "loss_weights", "loss terms")
         check_schedules(self.loss_weight_schedules, LOSS_WEIGHTS)
-        if self.image_grid_steps < 0:
-            raise ValueError(f"got image_grid_steps={self.image_grid_steps}, wanted a number of at least 0")
-        if not 0.0 <= self.photograph_share <= 1.0:
-            raise ValueError(f"got photograph_share={self.photograph_share}, wanted a share between 0 and 1")
+        check_ranges(self)
+        check_weights(self.loss_weights, "loss_weights")
         if self.photograph_share and not self.photographs:
             raise ValueError(
                 f"got photograph_share={self.photograph_share} without photographs; name a folder of them"
             )
-        if self.pictures < 1 or self.per_device_train_batch_size < 1:
-            raise ValueError(
-                f"got {self.pictures} pictures in batches of {self.per_device_train_batch_size}; give at least 1 each"
-            )
-        if self.draw_size is not None and (self.draw_size < 1 or self.per_device_train_batch_size % self.draw_size):
+        if self.draw_size is not None and self.per_device_train_batch_size % self.draw_size:
             raise ValueError(
                 f"got draw_size={self.draw_size} for batches of {self.per_device_train_batch_size}; give a number "
                 "that divides per_device_train_batch_size"
@@ -224,9 +182,9 @@ class FaceGPTTrainingConfig(SFTConfig):
 
     def _check_dialogue_shares(self) -> None:
         check_names(self.dialogue_shares, DIALOGUE_KINDS, "dialogue_shares", "kinds of dialogue")
-        shares = self.dialogue_shares.values()
-        if shares and (min(shares) < 0 or sum(shares) <= 0):
-            raise ValueError(f"got dialogue_shares={self.dialogue_shares}, wanted positive numbers")
+        check_weights(self.dialogue_shares, "dialogue_shares")
+        if self.dialogue_shares and sum(self.dialogue_shares.values()) <= 0:
+            raise ValueError(f"got dialogue_shares={self.dialogue_shares}, of which one must be more than 0")
 
     def all_loss_weights(self) -> dict[str, float]:
         """The defaults with this run's changes."""

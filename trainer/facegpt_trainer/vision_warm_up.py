@@ -36,7 +36,8 @@ from modeling_facegpt.morphable_model import MorphableModel
 from modeling_facegpt.output_facegpt import weighted_sum
 from modeling_facegpt.reconstruction import landmarks_in_photo
 
-from .checkpoint import CheckpointWriter, last_whole_checkpoint
+from .careful_trainer import CarefulTrainer
+from .checkpoint import last_whole_checkpoint
 from .collator import FaceCollator, join_batches, split_draws
 from .pictures.data_engine import PictureBatch
 from .pictures.face_sampler import chance
@@ -102,7 +103,7 @@ class VisionProbe(nn.Module):
         return {"loss": loss}
 
 
-class ProbeTrainer(CheckpointWriter, Trainer):
+class ProbeTrainer(CarefulTrainer, Trainer):
     """`Trainer`, and nothing more: the probe computes its loss itself."""
 
 

@@ -18,7 +18,7 @@ Nothing here is seen in training: the photographs are those that recipes exclude
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -50,6 +50,7 @@ WELL_DEFINED_POINTS = (36, 39, 42, 45, 48, 54, 51, 57, 31, 35, 33)
 OUTER_EYE_CORNERS = (36, 45)
 HELD_OUT_CONGRESS = ("8", "9")
 BATCH = 16
+EXPRESSIVE = ("expression", "gaze")
 RENDERED_SIDE = 2  # of held-out renders, over that of the picture that the model sees: photographs are larger too
 
 
@@ -106,6 +107,42 @@ def evaluate_photographs(
     }
 
 
+class ShapeErrors(NamedTuple):
+    """Mean distances over the face region after similarity alignment, in metres, one per face that was found."""
+
+    ours: list[float]
+    without_identity: list[float]  # of ours with the identity set to zero: what expression alone reaches
+    mean_face: list[float]
+    neutral: list[float]  # without expression, of ours and of the truth
+    neutral_mean_face: list[float]
+
+    def add(self, face_model: MorphableModel, found: FaceParameters, true: FaceParameters) -> None:
+        """The errors of one face."""
+        face = face_model.region("face") > 0.5
+        mean, unknown = face_model.template[face], torch.zeros_like(found.identity)
+        calm = {name: torch.zeros_like(values) for name, values in found._asdict().items() if name in EXPRESSIVE}
+        target, neutral = (face_model(faces).vertices[0, face] for faces in (true, true._replace(**calm)))
+        shapes = (found, found._replace(identity=unknown), found._replace(**calm))
+        mine, nobody, still = (face_model(faces).vertices[0, face] for faces in shapes)
+        pairs = ((mine, target), (nobody, target), (mean, target), (still, neutral), (mean, neutral))
+        for errors, pair in zip(self, pairs, strict=True):
+            errors.append(_aligned_error(*pair))
+
+    def figures(self) -> dict[str, float]:
+        """Millimetres, and how far ours are below each baseline in per cent."""
+        ours, without, mean, neutral, neutral_mean = (1000 * float(np.mean(errors)) for errors in self)
+        return {
+            "vertex error, mm": ours,
+            "vertex error of the mean face, mm": mean,
+            "below the mean face, %": 100 * (1 - ours / mean),
+            "the same with the identity set to zero, mm": without,
+            "the same with the identity set to zero, below the mean face, %": 100 * (1 - without / mean),
+            "vertex error of neutral shapes, mm": neutral,
+            "vertex error of the mean face to neutral shapes, mm": neutral_mean,
+            "neutral shapes below the mean face, %": 100 * (1 - neutral / neutral_mean),
+        }
+
+
 def evaluate_renders(
     model: FaceGPTForConditionalGeneration,
     processor: FaceGPTProcessor,
@@ -123,20 +160,20 @@ def evaluate_renders(
         seed (`int`): from 0 on; another one draws other pictures.
 
     Returns:
-        `dict`: mean vertex errors over the face region in millimetres, of the checkpoint and of the mean face,
-        pose-free with expression after similarity alignment; mean angle between head rotations in degrees; how
-        much of the variance of each group of parameters is explained, in per cent (0: no better than the average).
+        `dict`: mean vertex errors over the face region in millimetres, pose-free after similarity alignment: of the
+        checkpoint, of the mean face, of the checkpoint's faces with the identity set to zero, and of shapes without
+        expression; mean angle between head rotations in degrees; how much of the variance of each group of parameters
+        is explained, in per cent (0: no better than the average).
     """
     face_model = face_model_on_cpu(model)
     engine = DataEngine(face_model, RENDERED_SIDE * model.config.render_size, held_out_seed(seed))
-    face = face_model.region("face") > 0.5
-    ours, means, landmarks, angles = [], [], [], []
+    shapes = ShapeErrors([], [], [], [], [])
+    landmarks, angles = [], []
     found: list[FaceParameters] = []
     wanted: list[FaceParameters] = []
     for batch in held_out_batches(engine, pictures, faces=1):
         images = to_images(batch.pictures)
         true = vector_to_parameters(batch.face_targets, face_model.config)
-        target = face_model(true).vertices[:, face]
         side = float(engine.side)
         camera = Camera(1.2 * torch.full((len(images),), side), torch.full((len(images), 2), side / 2))
         points = landmarks_in_photo(face_model, true, camera)
@@ -146,17 +183,15 @@ def evaluate_renders(
                 continue
             found.append(select_faces(reconstruction.parameters, reconstruction.probability.argmax()[None]))
             wanted.append(select_faces(true, torch.tensor([row])))
-            mine = face_model(found[-1]).vertices[0, face]
-            ours.append(_aligned_error(mine, target[row]))
-            means.append(_aligned_error(face_model.template[face], target[row]))
+            shapes.add(face_model, found[-1], wanted[-1])
             landmarks.append(_error(_largest_face_landmarks(face_model, reconstruction), points[row], range(68)))
             angles.append(_angle_between(found[-1].rotation, wanted[-1].rotation))
+    if not found:
+        return {"renders with one face": float(pictures), "not found, %": 100.0}
     return {
         "renders with one face": float(pictures),
         "not found, %": 100 * (1 - len(found) / pictures),
-        "vertex error, mm": 1000 * float(np.mean(ours)),
-        "vertex error of the mean face, mm": 1000 * float(np.mean(means)),
-        "below the mean face, %": 100 * (1 - float(np.mean(ours)) / float(np.mean(means))),
+        **shapes.figures(),
         "68 landmarks, % of outer-eye distance": float(np.mean(landmarks)),
         "head rotation, degrees off": float(np.mean(angles)),
     } | _explained(concatenate_faces(found), concatenate_faces(wanted))

@@ -17,16 +17,14 @@ It is trained on the same requests for faces, and judged by the same figures, se
 `python -m facegpt_trainer.evaluation.text_baseline --config recipe.yaml`.
 """
 
-import argparse
 import copy
 import itertools
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from datasets import Dataset
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -55,10 +53,13 @@ from modeling_facegpt.losses import code_loss, flow_loss
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.morphable_model import MorphableModel
 
+from ..careful_trainer import CarefulTrainer
+from ..endings import run_command
 from ..grammar.attributes import default_picture_camera
 from ..grammar.text_dialogues import TextGrammar
+from ..loss_weights import LOSS_WEIGHTS
 from ..packaged_checkpoints import locate_checkpoint
-from ..training_config import LOSS_WEIGHTS
+from ..recipe_ranges import check_ranges
 from .requests import BETWEEN_NOISES, MakeFaces
 
 REQUESTS = ("explicit", "speculative")
@@ -150,6 +151,10 @@ class TextBaselineTrainingConfig(TrainingArguments):
     data_seed: int | None = field(default=0, metadata={"help": "Seed of the stream of requests."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator reads them."})
 
+    def __post_init__(self):
+        check_ranges(self)
+        super().__post_init__()
+
 
 def build_baseline(config: FaceGPTConfig) -> TextBaseline:
     """An untrained baseline with as many layers, and as wide ones, as the language model of a FaceGPT."""
@@ -168,13 +173,19 @@ def build_baseline(config: FaceGPTConfig) -> TextBaseline:
     return TextBaseline(TextBaselineConfig(encoder=encoder.to_dict(), facegpt=config.to_dict()))
 
 
+class BaselineTrainer(CarefulTrainer, Trainer):
+    """`Trainer` that stops where a loss is not finite."""
+
+
 def train_baseline(config: TextBaselineTrainingConfig) -> Path:
     """Train by a recipe; the output directory holds weights and tokenizer."""
+    from datasets import Dataset
+
     facegpt = FaceGPTConfig.from_pretrained(locate_checkpoint(config.model), trust_remote_code=False)
     tokenizer = AutoTokenizer.from_pretrained(locate_checkpoint(config.model), trust_remote_code=False)
     torch.manual_seed(config.seed)
     grammar = TextGrammar(FaceMeasurer(_face_model(config.model)), config.data_seed or 0)
-    trainer = Trainer(
+    trainer = BaselineTrainer(
         model=build_baseline(facegpt),
         args=config,
         train_dataset=Dataset.from_dict({"request": range(config.requests)}),
@@ -218,11 +229,20 @@ def load_baseline(directory: str | Path, seed: int = 0) -> MakeFaces:
     return make_faces
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the text-only baseline.")
-    parser.add_argument("--config", required=True, type=Path, help="Recipe: a YAML file.")
-    train_baseline(TextBaselineTrainingConfig(**yaml.safe_load(parser.parse_args().config.read_text())))
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, train, say where the result is."""
+    return run_command(lambda: _train(arguments))
+
+
+def _train(arguments: list[str] | None) -> int:
+    from ..recipe_help import recipe_parser
+    from ..recipe_reader import read_recipe
+
+    name, what = "facegpt_trainer.evaluation.text_baseline", "Train the text-only baseline."
+    given, changes = recipe_parser(name, what, TextBaselineTrainingConfig).parse_known_args(arguments)
+    print(f"Trained baseline: {train_baseline(read_recipe(given.config, TextBaselineTrainingConfig, changes))}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from modeling_facegpt.face_editing import FRESH
 from modeling_facegpt.face_parameters import FaceParameters, parameters_to_vector
 from modeling_facegpt.processing_facegpt import FACE_TOKEN
 
@@ -35,7 +36,6 @@ from .wordings import Wordings
 
 SPLITS = ("train", "held_out_wordings", "held_out_situations", "held_out_combinations")
 HELD_OUT_PAIRS = 8  # one pair of properties in so many is never asked for together in training
-FRESH = -1  # the reference of a face that changes no earlier one
 
 Item = TypeVar("Item")
 

@@ -186,17 +186,19 @@ class DataEngine:
         away = behind[owners]
         turn = torch.where(away, torch.pi + normal(generator, 0.4, len(owners)).clamp(-0.8, 0.8), 0.0)
         rotation = rotation_6d_to_matrix(parameters.rotation) @ rotation_about_axis(turn, 1)
-        parameters = parameters._replace(rotation=matrix_to_rotation_6d(rotation))
+        light = parameters.light * self._exposure(parameters.albedo)
+        parameters = parameters._replace(rotation=matrix_to_rotation_6d(rotation), light=light)
         return _Heads(parameters, cameras, owners, is_face, _rank_by_size(owners, placement.size))
+
+    def _exposure(self, albedo: Tensor) -> Tensor:
+        """How much more light falls on faces of skin `(H, K)`, `(H, 1)`: photographers expose for the face, dark skin
+        gets more light than light skin does."""
+        skin = self.face_model.albedo(albedo)[:, self.face_model.region("face") > 0.5]
+        return (0.3 / skin.mean((1, 2)).clamp(min=0.02)[:, None]) ** 0.35
 
     def _draw_heads(self, generator: torch.Generator, canvas: Tensor, heads: _Heads) -> _Drawn:
         mesh = self.face_model(heads.parameters)
         dressed = dress_heads(generator, self.face_model, mesh.vertices, mesh.albedo)
-        face = self.face_model.region("face") > 0.5
-        skin = mesh.albedo[:, face].mean(1)  # (H, 3)
-        # Photographers expose for the face: dark skin gets more light than light skin does.
-        exposure = (0.3 / skin.mean(-1, keepdim=True).clamp(min=0.02)) ** 0.35
-        heads.parameters.light.mul_(exposure)  # the label tells the light that is drawn
         render = self._render(generator, dressed, heads)
         landmarks = self._landmarks(mesh, heads)
         local = self._frames(heads)

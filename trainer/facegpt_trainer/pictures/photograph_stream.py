@@ -16,10 +16,11 @@
 import io
 import os
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from datasets import Dataset, Image, IterableDataset, load_dataset
+from datasets import Image, IterableDataset, load_dataset
 
 from modeling_facegpt.photograph import (
     SUFFIXES,
@@ -31,8 +32,6 @@ from modeling_facegpt.photograph import (
 )
 
 STREAMED_FORMATS = {".parquet": "parquet", ".tar": "webdataset", ".arrow": "arrow"}
-FOLDER_SHARDS = 64  # at most; a folder is cut into shards that do not depend on how many processes read them
-FILE_COLUMN = "photograph_file"  # of a folder: paths as bytes, since names of files need not be UTF-8
 NAME_COLUMNS = ("file_name", "__key__", "name", "id")
 
 
@@ -40,21 +39,82 @@ class TooManyProblemsError(ValueError):
     """More photographs than allowed could not be used; what was done before stays."""
 
 
-class PhotographStream(NamedTuple):
-    """Photographs in an order that never changes, whoever reads them."""
+class Row(NamedTuple):
+    """One photograph of a data set. It is known by `shard` and `row`, or of a folder of image files by `name`."""
+
+    shard: str | None  # path of the file within the data set, or its number
+    row: int | None  # of the shard
+    name: str
+    photograph: Photograph | None
+    problem: str | None  # why it could not be read
+
+
+class Part(NamedTuple):
+    """What is to be read by one process at once: a file of photographs, or one photograph."""
+
+    number: int
+    path: str  # within the data set
+    done: frozenset[int] = frozenset()  # rows that are not to be read
+
+
+class DoneRows(NamedTuple):
+    """The photographs of a data set that were read before."""
+
+    names: set[str]  # of image files
+    rows: dict[str, set[int]]  # by shard
+
+
+class LoosePhotographs(NamedTuple):
+    """The image files of a folder and of those below it."""
+
+    folder: Path
+    paths: list[str]  # within the folder
+
+    def parts(self, done: DoneRows) -> list[Part]:
+        """The files that are not done."""
+        return [Part(n, path) for n, path in enumerate(self.paths) if as_text(path) not in done.names]
+
+    def read(self, part: Part) -> Iterator[Row]:
+        """The photograph of a part."""
+        name = as_text(part.path)
+        try:
+            yield Row(None, None, name, read_photograph(self.folder / part.path), None)
+        except PhotographError as error:
+            yield Row(None, None, name, None, as_text(str(error), escape=False))
+
+
+class PhotographShards(NamedTuple):
+    """Files of many photographs each, as `datasets` streams them."""
 
     rows: IterableDataset
     column: str  # of the images
-    shards: int
+    paths: list[str]  # of the shards
 
-    def read(self, shard: int, start: int) -> Iterator[tuple[str, Photograph | None, str | None]]:
-        """Name, photograph and problem of each row of a shard from row `start` on; one of the last two is `None`."""
-        rows = self.rows.shard(self.shards, shard).skip(start)
-        for number, row in enumerate(rows, start):
-            yield read_row(row, self.column, f"row {number} of shard {shard}")
+    def parts(self, done: DoneRows) -> list[Part]:
+        """All shards: only reading tells how many rows one has."""
+        return [Part(n, path, frozenset(done.rows.get(path, ()))) for n, path in enumerate(self.paths)]
+
+    def read(self, part: Part) -> Iterator[Row]:
+        """The rows of a shard that are not done."""
+        start = next(number for number in count() if number not in part.done)
+        for number, row in enumerate(self.rows.shard(len(self.paths), part.number).skip(start), start):
+            if number not in part.done:
+                name, photograph, problem = read_row(row, self.column, f"row {number} of {part.path}")
+                yield Row(part.path, number, as_text(name, escape=False), photograph, problem)
 
 
-def open_stream(source: str, *, split: str = "train", column: str = "image") -> PhotographStream:
+def as_text(name: str, *, escape: bool = True) -> str:
+    """A file's name as text that can be stored: bytes that are no UTF-8 become `\\xe9` and the like.
+
+    Args:
+        name (`str`): as the file system gives it.
+        escape (`bool`): also write each backslash twice, so that two names never become one.
+    """
+    text = name.replace("\\", "\\\\") if escape else name
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def open_stream(source: str, *, split: str = "train", column: str = "image") -> LoosePhotographs | PhotographShards:
     """Photographs of a folder of files (searched through), a folder of Parquet, Arrow or WebDataset shards, or a data
     set by its name on the Hub.
 
@@ -68,21 +128,20 @@ def open_stream(source: str, *, split: str = "train", column: str = "image") -> 
     """
     folder = Path(source)
     if not folder.is_dir():
-        return _named_column(_load(source, split, streaming=True), column, source)
+        return _named_column(_load(source, split, streaming=True), column, source, None)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     for suffix, builder in STREAMED_FORMATS.items():
-        shards = [str(path) for path in files if path.suffix == suffix]
+        shards = [path for path in files if path.suffix == suffix]
         if shards:
-            return _named_column(_load(builder, "train", data_files=shards, streaming=True), column, source)
-    photographs = [os.fsencode(path) for path in files if path.suffix.lower() in SUFFIXES]
+            rows = _load(builder, "train", data_files=[str(path) for path in shards], streaming=True)
+            return _named_column(rows, column, source, [path.relative_to(folder).as_posix() for path in shards])
+    photographs = [path.relative_to(folder).as_posix() for path in files if path.suffix.lower() in SUFFIXES]
     if not photographs:
         raise ValueError(
             f"got {source}, which holds no photographs and no {', '.join(STREAMED_FORMATS)} files; name a folder of "
             "them or a data set"
         )
-    shards = min(FOLDER_SHARDS, len(photographs))
-    rows = Dataset.from_dict({FILE_COLUMN: photographs}).to_iterable_dataset(num_shards=shards)
-    return PhotographStream(rows, FILE_COLUMN, shards)
+    return LoosePhotographs(folder, photographs)
 
 
 def _load(builder: str, split: str, **settings: Any) -> IterableDataset:
@@ -93,13 +152,15 @@ def _load(builder: str, split: str, **settings: Any) -> IterableDataset:
     return cast(IterableDataset, loaded)  # since it is one split, and streamed
 
 
-def _named_column(rows: IterableDataset, column: str, source: str) -> PhotographStream:
+def _named_column(rows: IterableDataset, column: str, source: str, paths: list[str] | None) -> PhotographShards:
     names = list(rows.features or next(iter(rows.take(1)), {}))
     if column not in names:
         raise ValueError(f"got {source} without a column {column!r}; it has {', '.join(names)}: name one of them")
     # Decoded by us: a damaged image must not end the stream.
     rows = rows.cast_column(column, Image(decode=False))
-    return PhotographStream(rows, column, rows.num_shards)
+    if paths is None or len(paths) != rows.num_shards:  # by number, of how many: they cannot be told apart otherwise
+        paths = [f"{number} of {rows.num_shards}" for number in range(rows.num_shards)]
+    return PhotographShards(rows, column, paths)
 
 
 def read_row(row: dict[str, Any], column: str, place: str) -> tuple[str, Photograph | None, str | None]:
@@ -107,7 +168,7 @@ def read_row(row: dict[str, Any], column: str, place: str) -> tuple[str, Photogr
 
     The column holds paths, bytes of image files, or what `datasets` stores of an image: one of them or both.
     """
-    stored: Any = os.fsdecode(row[column]) if column == FILE_COLUMN else row[column]
+    stored: Any = row[column]
     stored = {"bytes": stored} if isinstance(stored, bytes) else stored
     name = next((shown_path(str(row[key])) for key in NAME_COLUMNS if row.get(key) is not None), place)
     try:

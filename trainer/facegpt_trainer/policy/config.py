@@ -13,13 +13,14 @@
 # limitations under the License.
 """Settings of a run of policy optimisation: TRL's, and those of faces. A recipe is a YAML file of them."""
 
-import difflib
 from dataclasses import dataclass, field
 
 from trl import GRPOConfig
 
 from modeling_facegpt.flow_head import GUIDANCE_SCALE
 
+from ..recipe_checks import check_names
+from ..recipe_ranges import check_ranges
 from .face_policy import ExplorationSettings
 
 # A caricature has every property: being a likely person weighs as much as the properties.
@@ -85,32 +86,21 @@ class FacePolicyConfig(GRPOConfig):
     max_completion_length: int | None = field(default=6, metadata={"help": "Tokens of an answer."})
 
     def __post_init__(self):
-        for name in self.face_reward_weights:
-            if name not in REWARD_WEIGHTS:
-                nearest = difflib.get_close_matches(name, REWARD_WEIGHTS, n=1)
-                hint = f"did you mean {nearest[0]}?" if nearest else f"there are {sorted(REWARD_WEIGHTS)}"
-                raise ValueError(f"got a face_reward_weight for {name!r}, which is no reward; {hint}")
+        check_names(self.face_reward_weights, REWARD_WEIGHTS, "face_reward_weights", "rewards")
         for name, only in _NOT_FOR_FACES.items():
             if getattr(self, name) != only:
                 raise ValueError(
                     f"got {name}={getattr(self, name)}, which does not know of faces that are drawn; leave it {only}"
                 )
-        self._check_numbers()
+        check_ranges(self)
+        self._check_tasks()
         super().__post_init__()
 
-    def _check_numbers(self) -> None:
-        if min(self.requests, self.looks) < 0 or self.requests + self.looks < 1 or self.evaluation_tasks < 1:
-            raise ValueError(
-                f"got requests={self.requests}, looks={self.looks} and evaluation_tasks={self.evaluation_tasks}; "
-                "wanted counts, of which something is to be done"
-            )
+    def _check_tasks(self) -> None:
+        if not self.requests + self.looks:
+            raise ValueError("got requests=0 and looks=0; wanted counts, of which something is to be done")
         if self.looks and not (self.photographs and self.photograph_landmarks):
             raise ValueError(f"got looks={self.looks} without photographs and photograph_landmarks; name both")
-        if self.exploration_steps < 2 or not 0 < self.exploration_noise <= 1 or self.guidance_scale < 0:
-            raise ValueError(
-                f"got exploration_steps={self.exploration_steps}, exploration_noise={self.exploration_noise} and "
-                f"guidance_scale={self.guidance_scale}; wanted at least 2, in (0, 1], and at least 0"
-            )
 
     def all_reward_weights(self) -> dict[str, float]:
         """The defaults with this run's changes, without those of weight 0."""

@@ -37,7 +37,7 @@ from modeling_facegpt.flow_head import FaceSampling
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
-from ..checkpoint import CheckpointWriter
+from ..careful_trainer import CarefulTrainer
 from ..training import FaceGPTTrainer
 from .config import FacePolicyConfig
 from .face_policy import (
@@ -74,7 +74,7 @@ class ActionProbabilities(NamedTuple):
     steps: Tensor  # (B, C * D) log-probability; 0 where nothing was drawn
 
 
-class FacePolicyTrainer(CheckpointWriter, GRPOTrainer):
+class FacePolicyTrainer(CarefulTrainer, GRPOTrainer):
     """`GRPOTrainer` for which faces are actions too.
 
     Args:
