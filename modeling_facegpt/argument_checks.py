@@ -120,5 +120,5 @@ def check_size(size: Any) -> None:
 
 def check_positive(name: str, number: Any) -> None:
     """A finite number above 0."""
-    if not isinstance(number, Real) or not 0 < number < float("inf"):
+    if not isinstance(number, Real) or not 0 < float(number) < float("inf"):
         raise ValueError(f"got {name} {number}; give a finite number above 0")

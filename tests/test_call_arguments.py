@@ -16,7 +16,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -79,7 +79,7 @@ def test_one_focal_length_may_stand_alone(
     chatty: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, image: Image.Image
 ) -> None:
     [one] = chatty.reconstruct(image, processor, focals=200)
-    [listed] = chatty.reconstruct([image], processor, focals=[np.float32(200)])
+    [listed] = chatty.reconstruct([image], processor, focals=cast(Any, [np.float32(200)]))
     assert same(values(one), values(listed)) and one.camera.focal[0] == 200
 
 

@@ -346,6 +346,7 @@ def gather_faces(model: Any, photo: Photo, faces: list[Detections]) -> Reconstru
     camera = photo_camera(photo, probability)
     landmarks = landmarks_in_photo(model.face_model, parameters, camera)
     kept = distinct_faces(face_boxes(landmarks), probability, alike=poses_agree(parameters, deviation))
+    left_out = max(0, int(kept.sum()) - model.config.max_faces)
     likeliest = torch.where(kept, probability, -1.0).argsort(descending=True, stable=True)
     kept[likeliest[model.config.max_faces :]] = False
     order = (parameters.translation[:, 0] / parameters.translation[:, 2].clamp(min=1e-6)).argsort()
@@ -356,6 +357,7 @@ def gather_faces(model: Any, photo: Photo, faces: list[Detections]) -> Reconstru
         select_faces(parameters, chosen),
         select_faces(deviation, chosen),
         probability[chosen],
+        left_out,
     )
 
 

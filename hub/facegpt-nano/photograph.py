@@ -20,6 +20,7 @@ import base64
 import io
 import math
 import os
+import unicodedata
 import urllib.request
 import warnings
 from collections.abc import Iterable, Mapping
@@ -139,8 +140,17 @@ def decode_photograph(file: BinaryIO, name: str) -> Photograph:
 
 
 def shown_path(path: str | os.PathLike) -> str:
-    """A path as text that can be printed and stored: bytes that are no UTF-8 as `\\xNN`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """A path as text that can be printed on one line and stored: bytes that are no UTF-8, and characters that are
+    none for the eye, as `\\xNN`."""
+    text = os.fsdecode(path)
+    try:
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a character, which no file name of a file system gives
+        text = text.encode("utf-8", "backslashreplace").decode()
+    controls = {letter for letter in text if unicodedata.category(letter) in ("Cc", "Zl", "Zp")}
+    for letter in controls:
+        text = text.replace(letter, letter.encode("unicode_escape").decode())
+    return text
 
 
 def focal_from_exif(exif: Mapping[int, object], size: tuple[int, int]) -> float | None:

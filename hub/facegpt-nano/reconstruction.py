@@ -36,6 +36,7 @@ class Reconstruction(NamedTuple):
     parameters: FaceParameters  # N faces, posed in the camera of the photograph
     standard_deviation: FaceParameters | None  # of each number, in its own unit; None of faces from words
     probability: Tensor  # (N,) that there is a face, against the end of the list
+    left_out: int = 0  # faces that were found beside the N, more than the checkpoint gives of one photograph
 
 
 def to_device(faces: Reconstruction, device: torch.device) -> Reconstruction:
@@ -59,6 +60,7 @@ def select_reconstruction(faces: Reconstruction, index: Tensor) -> Reconstructio
         parameters=select_faces(faces.parameters, index),
         standard_deviation=None if unsure is None else select_faces(unsure, index),
         probability=faces.probability[index],
+        left_out=faces.left_out,
     )
 
 

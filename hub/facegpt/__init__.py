@@ -109,7 +109,7 @@ def __getattr__(name: str) -> Any:
     import facegpt_hub.checkpoints as checkpoints
 
     import modeling_facegpt
-    from modeling_facegpt.files import photograph
+    from modeling_facegpt import photograph
 
     return {**vars(photograph), **vars(modeling_facegpt), **vars(checkpoints)}[name]
 

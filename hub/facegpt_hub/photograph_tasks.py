@@ -204,7 +204,8 @@ def _name_results(photograph: Path, mesh: Path, taken: set[str], *, named: bool)
     ]
     taken.update(map(path_key, given))
     kept = tuple(old for old, new in zip(wanted, given, strict=True) if old != new)
-    return Task(photograph, *given, kept)
+    mesh, numbers, sheet = given
+    return Task(photograph, mesh, numbers, sheet, kept)
 
 
 def _read_in_batches(

@@ -61,7 +61,13 @@ class Counts(NamedTuple):
         assert not examples, "\n\n".join([FIGURES[-1], *examples])
 
     def __add__(self, other: "Counts") -> "Counts":  # pyright: ignore[reportIncompatibleMethodOverride]
-        return Counts(*(one + another for one, another in zip(self, other, strict=True)))
+        return Counts(
+            self.tried + other.tried,
+            self.refused + other.refused,
+            self.crashed + other.crashed,
+            self.hung + other.hung,
+            self.lost + other.lost,
+        )
 
 
 def try_each(

@@ -61,7 +61,7 @@ def test_reconstructions_leave_nothing_behind(
 
 
 def test_a_long_chat_leaves_little_behind(chatty: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor):
-    session, held = ChatSession(chatty, processor, photograph(0)), []
+    session, held = ChatSession(chatty, processor, photograph=photograph(0)), []
     for number in range(TURNS):
         session.say(("now make her smile", "who is this?", "make the nose broader")[number % 3])
         held.append(resident())

@@ -29,7 +29,7 @@ from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from ..checkpoint import how_to_go_on, last_whole_checkpoint, load_checkpoint
 from ..collator import FaceCollator
 from ..endings import Stopped
-from ..evaluation.requests import HELD_OUT_SEED
+from ..evaluation.held_out import HELD_OUT_SEED
 from ..pictures.data_engine import DataEngine
 from ..pictures.photographs import load_photographs
 from ..run_facts import describe_run, write_whole
