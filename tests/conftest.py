@@ -14,6 +14,7 @@
 """Tiny models built in code, shared by all tests: a head of 200 vertices, a LLaVA of two layers, FaceGPT over both."""
 
 import copy
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -35,6 +36,7 @@ from modeling_facegpt.backends import CANDIDATES, REFERENCE, availability, use_b
 from modeling_facegpt.face_measurements import FaceMeasurer
 
 REPOSITORY = Path(__file__).parents[1]
+FAULTS, LONGEST_FAULT_TEST = Path(__file__).parent / "faults", 1500  # seconds
 RINGS, SEGMENTS = 11, 18
 DIALOGUE_WIDTH = 16
 TINY_LAYERS = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -258,3 +260,20 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
         pytest.skip(f"{request.param}: {reason}")
     with use_backend(request.param):
         yield request.param
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of the fault suite are slow."""
+    for item in items:
+        if FAULTS in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.timeout(LONGEST_FAULT_TEST))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The figures of all tests of the fault suite, one below the other."""
+    harness = sys.modules.get("harness")
+    if harness is not None and harness.FIGURES:
+        terminalreporter.section("faults")
+        for line in harness.FIGURES:
+            terminalreporter.write_line(line)
