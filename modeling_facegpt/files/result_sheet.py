@@ -52,7 +52,7 @@ def result_sheet(image: Image.Image, face_model: MorphableModel, reconstruction:
     overlay = draw_overlay(image, window, face_model, reconstruction)
     if count == 1:
         views = _views(face_model, reconstruction, 0, _HEIGHT)
-        return _lay_out([photograph, overlay, *views], ["photograph", "reconstruction", "neutral", "turned"])
+        return lay_out([photograph, overlay, *views], ["photograph", "reconstruction", "neutral", "turned"])
     small = (_HEIGHT - _GAP * (_ROWS - 1)) // _ROWS
     pairs = [_join(_views(face_model, reconstruction, face, small), across=True) for face in range(count)]
     for face, pair in enumerate(pairs):
@@ -60,7 +60,7 @@ def result_sheet(image: Image.Image, face_model: MorphableModel, reconstruction:
     _number_faces(overlay, boxes, window)
     columns = [_join(pairs[start : start + _ROWS], across=False) for start in range(0, count, _ROWS)]
     captions = ["photograph", "reconstruction", "neutral and turned", *[""] * (len(columns) - 1)]
-    return _lay_out([photograph, overlay, *columns], captions)
+    return lay_out([photograph, overlay, *columns], captions)
 
 
 def faces_sheet(face_model: MorphableModel, faces: Reconstruction) -> Image.Image:
@@ -80,7 +80,7 @@ def faces_sheet(face_model: MorphableModel, faces: Reconstruction) -> Image.Imag
     columns = max(1, round(math.sqrt(count / 2)))
     height = math.ceil(count / columns)
     stacks = [_join(rows[start : start + height], across=False) for start in range(0, count, height)]
-    return _lay_out(stacks, ["as seen, and turned"] * len(stacks))
+    return lay_out(stacks, ["as seen, and turned"] * len(stacks))
 
 
 def _views(
@@ -113,7 +113,7 @@ def _number_faces(overlay: Image.Image, boxes: Tensor, window: Window) -> None:
         _write(overlay, corner, str(face + 1))
 
 
-def _lay_out(panels: list[Image.Image], captions: list[str]) -> Image.Image:
+def lay_out(panels: list[Image.Image], captions: list[str]) -> Image.Image:
     """Panels from left to right with a caption under each."""
     row = _join(panels, across=True)
     sheet = Image.new("RGB", (row.width + 2 * _GAP, row.height + 2 * _GAP + _CAPTION), _PAPER)
