@@ -20,6 +20,7 @@ import argparse
 from pathlib import Path
 
 import facegpt
+
 from modeling_facegpt.files.result_sheet import lay_out
 from modeling_facegpt.files.visualization import draw_in_studio
 
