@@ -125,6 +125,10 @@ class FaceGPTConfig(PreTrainedConfig):
         Slots that one look at a picture fills.
     log_variance_offset (`list[float]`, *optional*):
         What calibration on held-out faces adds to the log-variance of each number of a face's code; default: nothing.
+    eight_bit_weights (`list[str]`, *optional*):
+        Regular expressions found in the names (those of files and those of parameters) of matrices that files hold
+        in 8 bits, with one scale per row.
+        Loaded they are parameters as all others.
     loss_weights (`dict[str, float]`, *optional*):
         Weight of each named loss term; terms without a weight count zero.
     custom_pipelines (`dict[str, dict]`, *optional*):
@@ -149,6 +153,7 @@ class FaceGPTConfig(PreTrainedConfig):
     image_std: list[float] = field(default_factory=list)
     max_faces: int = 8
     log_variance_offset: list[float] = field(default_factory=list)
+    eight_bit_weights: list[str] = field(default_factory=list)
     loss_weights: dict[str, float] = field(default_factory=dict)
     tie_word_embeddings: bool = False
     custom_pipelines: dict[str, Any] = field(default_factory=dict)

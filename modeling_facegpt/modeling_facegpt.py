@@ -28,6 +28,7 @@ from transformers.utils.generic import can_return_tuple
 from .configuration_facegpt import FaceGPTConfig
 from .convolutional_vision import read_maps_as_tokens
 from .dialogue_supervision import DecodedFaces, find_decoded_faces, supervise_dialogue
+from .eight_bit_weights import register_eight_bit_weights
 from .face_editing import EditHead, ReferencePointer
 from .face_encoder import FaceEncoder, FaceHook, FaceOffsets, check_given_faces, find_faces
 from .face_head import FaceHead, decode
@@ -382,6 +383,9 @@ class FaceGPTForConditionalGeneration(FaceGPTGenerationMixin, FaceGPTPreTrainedM
             terms["text"] = LossTerm(terms["text"].total + 0.0 * touched, terms["text"].count)
         if len(faces.states):
             result.face_code, result.face_log_variance, result.face_parameters = code, log_variance, vectors
+
+
+register_eight_bit_weights(FaceGPTForConditionalGeneration.__name__)
 
 
 @torch.no_grad()
