@@ -109,10 +109,10 @@ def declared(requirements: list[str]) -> set[str]:
 
 def test_what_is_declared_is_what_is_imported():
     base = declared(PROJECT["dependencies"])
-    optional = declared(EXTRAS["fast"]) | declared(EXTRAS["convert"]) | {"diffusers"}
+    optional = declared(EXTRAS["fast"] + EXTRAS["convert"] + EXTRAS["heif"]) | {"diffusers"}
     assert imported("modeling_facegpt", "hub") - optional == base
-    # TensorBoard is what a training writes for.
-    assert imported("trainer") - base | {"diffusers"} == declared(EXTRAS["train"]) - {"tensorboard"}
+    # TensorBoard is what a training writes for, and transformers reads GGUF files by gguf.
+    assert imported("trainer") - base | {"diffusers"} == declared(EXTRAS["train"]) - {"tensorboard", "gguf"}
     assert imported("modeling_facegpt/anny") - base == declared(EXTRAS["convert"])
     assert imported("modeling_facegpt") & declared(EXTRAS["fast"]) == declared(EXTRAS["fast"])
 

@@ -152,7 +152,7 @@ def build_nano_vlm(
     tokens = {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
     tokens["eos_token_id"] = tokenizer.eos_token_id
     config = LlavaConfig(
-        vision_config=_vision_config(vision),
+        vision_config=vision_config(vision),
         text_config=LlamaConfig(**text, **tokens),
         image_token_index=processor.image_token_id,
         image_seq_length=count_image_tokens(vision),
@@ -171,12 +171,12 @@ def build_nano_vlm(
 def count_image_tokens(vision: Mapping[str, Any]) -> int:
     """How many tokens the language model sees of one picture, asked of the vision model itself without its weights."""
     with torch.device("meta"):
-        tower = AutoModel.from_config(_vision_config(vision))
+        tower = AutoModel.from_config(vision_config(vision))
         read_maps_as_tokens(tower)
         picture = torch.empty(1, 3, vision["image_size"], vision["image_size"])
         return tower(picture, output_hidden_states=True).hidden_states[-1].shape[1]
 
 
-def _vision_config(vision: Mapping[str, Any]) -> PreTrainedConfig:
+def vision_config(vision: Mapping[str, Any]) -> PreTrainedConfig:
     settings = dict(vision)
     return AutoConfig.for_model(settings.pop("model_type"), **settings)
