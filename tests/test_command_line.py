@@ -273,7 +273,7 @@ def test_a_missing_extra_is_named_with_the_line_that_installs_it(tmp_path):
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
     )
-    sentence = "facegpt: this needs accelerate, which is not installed: pip install 'facegpt[train]'\n"
+    sentence = "accelerate not found, which training needs; run: pip install 'facegpt[train]'\n"
     assert (result.returncode, result.stdout, result.stderr) == (1, "", sentence)
 
 

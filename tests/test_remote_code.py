@@ -54,7 +54,7 @@ torch.save({"names": names, "results": results, "answers": answers}, answer)
 
 def imagine_and_edit(model: Any, processor: Any) -> list[torch.Tensor]:
     """Faces of words, and an answer about one of them."""
-    faces = torch.cat(tuple(model.imagine("an old man", processor, count=2, steps=3)), dim=-1)
+    faces = torch.cat(tuple(model.imagine("an old man", processor, count=2, steps=3, seed=0)), dim=-1)
     prompt = processor(messages=[{"role": "user", "content": "Make <FACE> smile."}])
     settings = {"do_sample": False, "max_new_tokens": 6, "min_faces": 2, "return_dict_in_generate": True}
     said = model.generate(**prompt, **settings, given_faces=faces[:1])

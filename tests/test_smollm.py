@@ -14,6 +14,7 @@
 """A LLaVA over the lower layers of a pretrained language model."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,7 +43,7 @@ TINY_VISION = {
 
 
 @pytest.fixture(scope="module")
-def base() -> LanguageBase:
+def base() -> Any:
     """A language model of three layers with random weights, and a tokenizer without anything of ours but `<FACE>`."""
     tokenizer = train_nano_tokenizer(0)
     config = LlamaConfig(
@@ -59,8 +60,8 @@ def base() -> LanguageBase:
         return LanguageBase(LlamaForCausalLM(config).eval(), tokenizer)
 
 
-def test_the_first_layers_give_the_states_of_the_pretrained_model(base: LanguageBase):
-    vlm = build_smollm_vlm(base, TINY_VISION, layers=2)
+def test_the_first_layers_give_the_states_of_the_pretrained_model(base: Any):
+    vlm: Any = build_smollm_vlm(base, TINY_VISION, layers=2)
     tokens = torch.arange(5, 25)[None]
     with torch.no_grad():
         whole = base.model.model(input_ids=tokens, output_hidden_states=True).hidden_states[2]
@@ -71,15 +72,15 @@ def test_the_first_layers_give_the_states_of_the_pretrained_model(base: Language
     assert len(vlm.model.language_model.layers) == 2
 
 
-def test_rows_of_new_tokens_are_as_long_as_others_and_old_rows_stay(base: LanguageBase):
-    model = LlamaForCausalLM(LlamaConfig(**base.model.config.to_dict() | {"vocab_size": len(base.tokenizer) + 2}))
+def test_rows_of_new_tokens_are_as_long_as_others_and_old_rows_stay(base: Any):
+    model: Any = LlamaForCausalLM(LlamaConfig(**base.model.config.to_dict() | {"vocab_size": len(base.tokenizer) + 2}))
     take_layers(model.model, base.model.model)
     rows, old = model.get_input_embeddings().weight, base.model.get_input_embeddings().weight
     assert torch.equal(rows[: len(old)], old)
     torch.testing.assert_close(rows[-2:].norm(dim=-1), old.norm(dim=-1).mean().expand(2))
 
 
-def test_the_template_writes_the_turns_that_the_base_learned(base: LanguageBase):
+def test_the_template_writes_the_turns_that_the_base_learned(base: Any):
     messages = [
         {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Who smiles?"}]},
         {"role": "assistant", "content": "<FACE>"},
@@ -95,7 +96,7 @@ def test_the_template_writes_the_turns_that_the_base_learned(base: LanguageBase)
     )
 
 
-def test_files_that_are_damaged_absent_or_of_another_model_are_refused(base: LanguageBase, tmp_path: Path):
+def test_files_that_are_damaged_absent_or_of_another_model_are_refused(base: Any, tmp_path: Path):
     (tmp_path / "model.gguf").write_bytes(b"GGUF and then nothing")
     with pytest.raises(ValueError, match="sha256"):
         check_gguf(tmp_path / "model.gguf")

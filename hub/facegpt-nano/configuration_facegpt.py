@@ -21,6 +21,8 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import logging
 from transformers.utils.auto_docstring import auto_docstring
 
+from .eight_bit_weights import register_eight_bit_weights
+
 logger = logging.get_logger(__name__)
 
 # Where a saved model's code copy has the classes, for loading without this package installed.
@@ -138,6 +140,9 @@ class FaceGPTConfig(PreTrainedConfig):
         Settings of `DetectionSettings` that differ from its defaults.
     log_variance_offset (`list[float]`, *optional*):
         What calibration on held-out faces adds to the log-variance of each number of a face's code; default: nothing.
+    eight_bit_weights (`list[str]`, *optional*):
+        Regular expressions found in the names of the matrices that files hold in 8 bits, with one scale per row.
+        Loaded they are parameters as all others.
     loss_weights (`dict[str, float]`, *optional*):
         Weight of each named loss term; terms without a weight count zero.
     custom_pipelines (`dict[str, dict]`, *optional*):
@@ -163,6 +168,7 @@ class FaceGPTConfig(PreTrainedConfig):
     max_faces: int = 8
     detection: dict[str, Any] = field(default_factory=dict)
     log_variance_offset: list[float] = field(default_factory=list)
+    eight_bit_weights: list[str] = field(default_factory=list)
     loss_weights: dict[str, float] = field(default_factory=dict)
     tie_word_embeddings: bool = False
     custom_pipelines: dict[str, Any] = field(default_factory=dict)
@@ -217,3 +223,7 @@ class FaceGPTConfig(PreTrainedConfig):
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
         return self.vlm_config.get_text_config(decoder=decoder, encoder=encoder)
+
+
+# By the name of the class of models: what knows the model's configuration loads its weights.
+register_eight_bit_weights("FaceGPTForConditionalGeneration")

@@ -17,7 +17,6 @@ The mode is kept on the modules themselves, which threads may share. So each mod
 evaluate, and gets its own mode back after the last of them.
 """
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -92,11 +91,6 @@ class PicklableModule(nn.Module):
             **self.__dict__,
             "_modules": {name: None if part is None else _twin(part, known) for name, part in parts},
         }
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        twin = memo[id(self)] = self.__new__(type(self))
-        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
-        return twin
 
 
 def _twin(module: nn.Module, known: dict[nn.Module, nn.Module]) -> nn.Module:

@@ -19,6 +19,8 @@ from typing import Any
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
+from .eight_bit_weights import pack_state
+
 logger = logging.get_logger(__name__)
 
 NO_FACES_LEARNED = (
@@ -32,6 +34,8 @@ class TrainedByOthers:
     """A model that says so when a trainer passes it by, and whose checkpoints every `Trainer` resumes."""
 
     vlm: Any
+    config: Any
+    state_dict: Any
 
     @property
     def base_model(self) -> PreTrainedModel:
@@ -42,5 +46,10 @@ class TrainedByOthers:
 
     def save_pretrained(self, save_directory: str | PathLike, **kwargs: Any) -> Any:
         """As of any model of transformers, with weights under the names of this model's modules: those of older
-        releases, under which many are written by default, are skipped by a `Trainer` that resumes."""
-        return super().save_pretrained(save_directory, **{"save_original_format": False, **kwargs})  # type: ignore[misc]
+        releases, under which many are written by default, are skipped by a `Trainer` that resumes. What the
+        configuration names as `eight_bit_weights` is written in 8 bits."""
+        settings = {"save_original_format": False, **kwargs}
+        if self.config.eight_bit_weights:
+            state = settings.get("state_dict") or self.state_dict()
+            settings["state_dict"] = pack_state(state, self.config.eight_bit_weights)
+        return super().save_pretrained(save_directory, **settings)  # type: ignore[misc]

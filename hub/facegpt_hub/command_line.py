@@ -250,6 +250,5 @@ def doctor() -> None:
 
 app.command()(generate)
 app.command()(chat)
-app.command()(train)
 app.add_typer(evaluation)
 app.command()(calibrate)

@@ -34,7 +34,6 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
-    PreTrainedTokenizerBase,
 )
 
 from modeling_facegpt.convolutional_vision import read_maps_as_tokens
@@ -69,7 +68,7 @@ class LanguageBase(NamedTuple):
     """A pretrained language model and its tokenizer."""
 
     model: Any  # LlamaForCausalLM in float32
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: Any  # PreTrainedTokenizerBase
 
 
 def find_base(path: str | Path | None = None) -> Path:
@@ -130,7 +129,7 @@ def check_gguf(path: Path) -> None:
         )
 
 
-def extend_tokenizer(tokenizer: PreTrainedTokenizerBase, longest: int) -> None:
+def extend_tokenizer(tokenizer: Any, longest: int) -> None:
     """Give SmolLM2's tokenizer `<FACE>` and the template of our dialogues; `load_base` gave it the photo's token."""
     # Not special: a decoded answer shows where its faces are, and a reward that reads text can count them.
     tokenizer.add_tokens([AddedToken(FACE_TOKEN, normalized=False)])
@@ -150,15 +149,16 @@ def build_smollm_vlm(
         layers (`int`): of the language model that are kept.
         seed (`int`): of the new weights. The rows of new tokens are random directions as long as other rows are.
     """
-    text = base.model.config.to_dict() | {"num_hidden_layers": layers, "pad_token_id": base.tokenizer.pad_token_id}
-    text = {
-        name: value
-        for name, value in text.items()
-        if name in LlamaConfig().to_dict() and name != "quantization_config"
+    text: dict[str, Any] = base.model.config.to_dict()
+    text = {name: value for name, value in text.items() if name in LlamaConfig().to_dict()}
+    text |= {
+        "num_hidden_layers": layers,
+        "vocab_size": len(base.tokenizer),
+        "pad_token_id": base.tokenizer.pad_token_id,
     }
     config = LlavaConfig(
         vision_config=vision_config(vision),
-        text_config=LlamaConfig(**text | {"vocab_size": len(base.tokenizer)}),
+        text_config=LlamaConfig(**text),
         image_token_index=base.tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
         image_seq_length=count_image_tokens(vision),
         vision_feature_select_strategy="full",
