@@ -14,7 +14,8 @@
 """The 3D morphable face model (3DMM): coefficients to a mesh with colours.
 
 A point of the mesh is `template + identity @ identity_basis + expression @ expression_basis`, then the eyeballs turn
-about their centres. Reflectance is `exp(albedo_mean + albedo @ albedo_basis)`: pigments absorb light, so they add up
+about their centres. A closing eye (`config.closing_names`) takes its lids off the person's own shape and onto the
+eyeball, where both lids of everybody meet. Reflectance is `exp(albedo_mean + albedo @ albedo_basis)`: pigments absorb light, so they add up
 in log space (Beer-Lambert).
 """
 
@@ -41,6 +42,7 @@ HALF_PRECISION_BUFFERS = (
     "albedo_basis",
     "region_masks",
     "shape_directions",
+    "closing_weights",
 )
 LEARNED_BUFFERS = ("albedo_mean", "albedo_basis")  # what photographs can tell without telling of shape
 
@@ -79,6 +81,7 @@ class MorphableModel(PreTrainedModel):
     eye_centres: Tensor  # (num_eyes, 3)
     eye_centre_basis: Tensor  # (num_identity, num_eyes, 3)
     eyeball_vertices: Tensor  # (num_eyes, E) int64
+    closing_weights: Tensor  # (len(closing_names), V) how much each vertex belongs to the lids of each eye
 
     def __init__(self, config: MorphableModelConfig):
         super().__init__(config)
@@ -152,11 +155,30 @@ class MorphableModel(PreTrainedModel):
     def shape(self, parameters: FaceParameters) -> Tensor:
         """Vertices `(N, V, 3)` of N faces; identity, expression and gaze are used."""
         vertices = self.neutral(parameters.identity)
+        closing = self.lid_closing(vertices, parameters)
         if self.config.num_expression:
             vertices = _combine(vertices, parameters.expression, self.expression_basis)
+        vertices = vertices + closing
         if self.config.num_eyes:
             vertices = self.turn_eyes(vertices, parameters.identity, parameters.gaze)
         return vertices
+
+    def lid_closing(self, neutral: Tensor, parameters: FaceParameters) -> Tensor | float:
+        """What closing eyes add to the linear shapes, `(N, V, 3)`, or 0 where none close.
+
+        Lids of different openings meet only if each person's own opening is taken back as far as the eye closes.
+
+        Args:
+            neutral (`torch.Tensor` of shape `(N, V, 3)`): the faces without expression.
+            parameters (`FaceParameters`): N faces; identity and expression are used.
+        """
+        names = self.config.closing_names
+        if not names:
+            return 0.0
+        amount = parameters.expression[:, [self.config.expression_names.index(name) for name in names]]  # (N, eyes)
+        shares = amount[:, :, None] * self.closing_weights  # (N, eyes, V)
+        centres = torch.einsum("nk,kec->nec", parameters.identity, self.eye_centre_basis)  # (N, eyes, 3)
+        return torch.einsum("nev,nec->nvc", shares, centres) - shares.sum(1)[..., None] * (neutral - self.template)
 
     def neutral(self, identity: Tensor) -> Tensor:
         """Vertices `(N, V, 3)` of faces without expression that look straight ahead.
@@ -256,6 +278,7 @@ def _placeholder_buffers(config: MorphableModelConfig) -> dict[str, Tensor]:
         "eye_centre_basis": torch.zeros(config.num_identity, config.num_eyes, 3),
         "triangles": corners % vertices,
         "uv_triangles": corners % max(config.num_uv_coordinates, 1),
+        "closing_weights": torch.zeros(len(config.closing_names), vertices),
         "eyeball_vertices": torch.arange(eyeballs[0] * eyeballs[1]).reshape(eyeballs) % vertices,
     }
     for kind, count in LANDMARK_KINDS.items():
