@@ -176,7 +176,8 @@ class MorphableModel(PreTrainedModel):
         if not names:
             return 0.0
         amount = parameters.expression[:, [self.config.expression_names.index(name) for name in names]]  # (N, eyes)
-        shares = amount[:, :, None] * self.closing_weights  # (N, eyes, V)
+        # Their own shape is gone sooner than the eye is shut: the straight way between both would cut the eyeball.
+        shares = (1 - (1 - amount).square())[:, :, None] * self.closing_weights  # (N, eyes, V)
         centres = torch.einsum("nk,kec->nec", parameters.identity, self.eye_centre_basis)  # (N, eyes, 3)
         return torch.einsum("nev,nec->nvc", shares, centres) - shares.sum(1)[..., None] * (neutral - self.template)
 

@@ -105,7 +105,8 @@ def _field_strength(regions: dict[str, Tensor]) -> Tensor:
     """How strong the smooth random fields are at each vertex `(V,)`: more where anny's sliders do least."""
     more = 1 + 0.5 * regions["cheeks"] + 0.3 * regions["forehead"] + 0.3 * regions["eyelids"]
     strength = regions["face"].sqrt() * more
-    return torch.stack((strength, 0.7 * regions["ears"], 1.0 * regions["forehead"])).amax(0)
+    eyes = regions["left_eye"] + regions["right_eye"]  # they carry their lids along
+    return torch.stack((strength, 0.7 * regions["ears"], 1.5 * regions["forehead"], 1.3 * eyes)).amax(0)
 
 
 def _mended(moves: Tensor, head: AnnyHead, lids: Lids, mouth: Mouth) -> Tensor:

@@ -34,7 +34,7 @@ OUTER_ROWS, INNER_ROWS, MARGIN_ROWS = 12, 9, 3
 # Distance from the eyeball, metres, of the three rows of the lids' margin (inner edge, middle, front edge) at rest and
 # on the closed eye, and of the first row behind the lids. The straight way between both must miss the eyeball.
 MARGIN_AT_REST = (0.7e-3, 1.3e-3, 1.9e-3)
-MARGIN_CLOSED = (1.5e-3, 1.9e-3, 2.4e-3)
+MARGIN_CLOSED = (1.7e-3, 2.1e-3, 2.6e-3)
 BACK_AT_REST, BACK_STEP = 0.7e-3, 0.12e-3
 # Where closed lids meet, as a share of the opening from below, and half the gap that stays between them, radians.
 MEETING, HALF_GAP = 0.2, 5e-3
@@ -45,6 +45,7 @@ HUGGING = (1.0, 1.0, 1.0, 0.75, 0.45, 0.2, 0.05, 0.0, 0.0, 0.0, 0.0, 0.0)
 FOLLOW_BEHIND = (0.97, 0.88, 0.74, 0.58, 0.42, 0.27, 0.14, 0.05, 0.0)
 # The outer corner: from this far aside of the centre, metres, offsets shrink by this share.
 CORNER_START, CORNER_DRAWN_IN = 0.0100, 0.4
+CORNER_RADIUS = 5.0e-3  # metres: so far around the inner corner the skin moves as one
 AXIS_STILL, AXIS_FREE = 3.0e-3, 4.0e-3  # metres
 REST_FADE = (1.0, 1.0, 1.0, 0.8, 0.6, 0.42, 0.27, 0.15, 0.07, 0.02, 0.0, 0.0)
 
@@ -91,7 +92,7 @@ def mend_lids(head: AnnyHead, mean: Tensor) -> Lids:
     moved = torch.where((left[head.mirror])[:, None], mirrored(moved, head.mirror), moved)
     follow = _row_values(grid, head.mirror, FOLLOW, FOLLOW_BEHIND)
     hugging = _row_values(grid, head.mirror, HUGGING, (1.0,) * INNER_ROWS)
-    depth = _row_values(grid, head.mirror, (0.0,) * OUTER_ROWS, tuple(min(1.0, row / 3) for row in range(INNER_ROWS)))
+    depth = _row_values(grid, head.mirror, (0.0,) * OUTER_ROWS, tuple(min(1.0, (row + 1) / 2) for row in range(INNER_ROWS)))
     return Lids(moved, grid, follow, hugging, depth, _upper_columns(moved[grid.outer[2]]), head.mirror)
 
 
@@ -258,4 +259,16 @@ def keep_off_eyeballs(moves: Tensor, lids: Lids, eye_motion: Tensor) -> Tensor:
         radial = (relative * spokes).sum(-1, keepdim=True) * spokes
         moves = moves - lids.hugging[eye][:, None] * radial
         moves = moves + lids.depth[eye][:, None] * (eye_motion[:, eye, None] - moves)
+        corner, near = _inner_corner(lids, eye)
+        moves = moves + near[:, None] * (moves[:, corner].mean(1, keepdim=True) - moves)
     return moves
+
+
+def _inner_corner(lids: Lids, eye: int) -> tuple[Tensor, Tensor]:
+    """The margin's vertices in the inner corner, and how much each vertex `(V,)` moves as one with them: the skin is
+    folded too tightly there to be stretched."""
+    column = _corners(lids.points[lids.grid.outer[MARGIN_ROWS - 1]])[0]
+    corner = lids.grid.outer[:MARGIN_ROWS, column]
+    place = lids.points[lids.grid.outer[MARGIN_ROWS, column]]
+    near = (-((lids.points - place).norm(dim=1) / CORNER_RADIUS).square()).exp() * (lids.depth[0] == 0)
+    return (corner, near) if eye == 0 else (lids.mirror[corner], near[lids.mirror])

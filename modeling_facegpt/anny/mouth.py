@@ -174,7 +174,11 @@ def _seam_at(points: Tensor, seam: Tensor) -> Tensor:
 
 def _parted(mean: Tensor, grid: RingGrid, upper: Tensor, seam: Tensor) -> Tensor:
     points = mean.clone()
-    for member, sign in ((upper, 1.0), (_lower_lip(mean, grid, upper), -1.0)):
+    lower = _lower_lip(mean, grid, upper)
+    for row in range(len(CONTACT)):
+        corners = grid.outer[row][~upper & ~lower]
+        points[corners, 1] = _seam_at(points[corners], seam)
+    for member, sign in ((upper, 1.0), (lower, -1.0)):
         for row, gap in enumerate(CONTACT):
             index = grid.outer[row][member]
             points[index, 1] = _seam_at(points[index], seam) + sign * gap

@@ -37,7 +37,7 @@ CHANGE_SHARES = {
     "chin-cleft": 0.5,
     "nose": 0.82,
     "cheek": 1.35,
-    "eye": 1.35,
+    "eye": 1.15,
     "forehead": 1.15,
     "chin": 1.2,
 }
