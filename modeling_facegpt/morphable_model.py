@@ -155,7 +155,7 @@ class MorphableModel(PreTrainedModel):
     def shape(self, parameters: FaceParameters) -> Tensor:
         """Vertices `(N, V, 3)` of N faces; identity, expression and gaze are used."""
         vertices = self.neutral(parameters.identity)
-        closing = self.lid_closing(vertices, parameters)
+        closing = self._lid_closing(vertices, parameters.identity, parameters.expression)
         if self.config.num_expression:
             vertices = _combine(vertices, parameters.expression, self.expression_basis)
         vertices = vertices + closing
@@ -163,23 +163,42 @@ class MorphableModel(PreTrainedModel):
             vertices = self.turn_eyes(vertices, parameters.identity, parameters.gaze)
         return vertices
 
-    def lid_closing(self, neutral: Tensor, parameters: FaceParameters) -> Tensor | float:
+    def _lid_closing(self, neutral: Tensor, identity: Tensor, expression: Tensor) -> Tensor | float:
         """What closing eyes add to the linear shapes, `(N, V, 3)`, or 0 where none close.
 
         Lids of different openings meet only if each person's own opening is taken back as far as the eye closes.
 
         Args:
             neutral (`torch.Tensor` of shape `(N, V, 3)`): the faces without expression.
-            parameters (`FaceParameters`): N faces; identity and expression are used.
+            identity (`torch.Tensor` of shape `(N, num_identity)`): of the same faces.
+            expression (`torch.Tensor` of shape `(N, num_expression)`): activations.
         """
         names = self.config.closing_names
         if not names:
             return 0.0
-        amount = parameters.expression[:, [self.config.expression_names.index(name) for name in names]]  # (N, eyes)
+        amount = expression[:, [self.config.expression_names.index(name) for name in names]]  # (N, eyes)
         # Their own shape is gone sooner than the eye is shut: the straight way between both would cut the eyeball.
         shares = (1 - (1 - amount).square())[:, :, None] * self.closing_weights  # (N, eyes, V)
-        centres = torch.einsum("nk,kec->nec", parameters.identity, self.eye_centre_basis)  # (N, eyes, 3)
+        centres = torch.einsum("nk,kec->nec", identity, self.eye_centre_basis)  # (N, eyes, 3)
         return torch.einsum("nev,nec->nvc", shares, centres) - shares.sum(1)[..., None] * (neutral - self.template)
+
+    def expression_moves(self, identity: Tensor) -> Tensor:
+        """What each expression at full activation adds to the neutral faces, `(N, num_expression, V, 3)`.
+
+        Args:
+            identity (`torch.Tensor` of shape `(N, num_identity)`): people; they say what closing eyes have to do.
+        """
+        moves = self.expression_basis.expand(len(identity), *self.expression_basis.shape)
+        if not self.config.closing_names:
+            return moves
+        neutral, moves = self.neutral(identity), moves.clone()
+        for name in self.config.closing_names:
+            index = self.config.expression_names.index(name)
+            activation = torch.zeros(len(identity), self.config.num_expression).to(identity).index_fill(
+                1, torch.tensor([index], device=identity.device), 1.0
+            )
+            moves[:, index] += self._lid_closing(neutral, identity, activation)
+        return moves
 
     def neutral(self, identity: Tensor) -> Tensor:
         """Vertices `(N, V, 3)` of faces without expression that look straight ahead.

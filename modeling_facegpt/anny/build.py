@@ -104,10 +104,10 @@ def _shape_buffers(head: AnnyHead, people: Tensor) -> tuple[dict[str, Tensor], l
 
 def _field_strength(regions: dict[str, Tensor]) -> Tensor:
     """How strong the smooth random fields are at each vertex `(V,)`: more where anny's sliders do least."""
-    more = 1 + 0.5 * regions["cheeks"] + 0.3 * regions["forehead"] + 0.3 * regions["eyelids"]
+    more = 1 + 0.75 * regions["cheeks"] + 0.3 * regions["forehead"] + 0.75 * regions["eyelids"]
     strength = regions["face"].sqrt() * more
     eyes = regions["left_eye"] + regions["right_eye"]  # they carry their lids along
-    return torch.stack((strength, 0.7 * regions["ears"], 1.5 * regions["forehead"], 1.3 * eyes)).amax(0)
+    return torch.stack((strength, 0.95 * regions["ears"], 1.3 * regions["forehead"], 1.8 * eyes)).amax(0)
 
 
 def _mended(moves: Tensor, head: AnnyHead, lids: Lids, mouth: Mouth) -> Tensor:

