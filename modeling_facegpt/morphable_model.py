@@ -15,8 +15,8 @@
 
 A point of the mesh is `template + identity @ identity_basis + expression @ expression_basis`, then the eyeballs turn
 about their centres. A closing eye (`config.closing_names`) takes its lids off the person's own shape and onto the
-eyeball, where both lids of everybody meet. Reflectance is `exp(albedo_mean + albedo @ albedo_basis)`: pigments absorb light, so they add up
-in log space (Beer-Lambert).
+eyeball, where the lids of everybody meet. Reflectance is `exp(albedo_mean + albedo @ albedo_basis)`: pigments absorb
+light, so they add up in log space (Beer-Lambert).
 """
 
 import math
@@ -67,6 +67,9 @@ class MorphableModel(PreTrainedModel):
         "eye_centre_basis",
         *(f"landmarks_{kind}_barycentrics" for kind in LANDMARK_KINDS),
     ]
+
+    # 3DMMs from before lids closed for everybody have none.
+    _keys_to_ignore_on_load_missing = [r"closing_weights$"]
 
     template: Tensor  # (V, 3) metres
     identity_basis: Tensor  # (num_identity, V, 3)
@@ -194,8 +197,10 @@ class MorphableModel(PreTrainedModel):
         neutral, moves = self.neutral(identity), moves.clone()
         for name in self.config.closing_names:
             index = self.config.expression_names.index(name)
-            activation = torch.zeros(len(identity), self.config.num_expression).to(identity).index_fill(
-                1, torch.tensor([index], device=identity.device), 1.0
+            activation = (
+                torch.zeros(len(identity), self.config.num_expression)
+                .to(identity)
+                .index_fill(1, torch.tensor([index], device=identity.device), 1.0)
             )
             moves[:, index] += self._lid_closing(neutral, identity, activation)
         return moves

@@ -86,7 +86,7 @@ def morphable_model(
     people: Annotated[int, typer.Option(min=1, help="Random people in whom crossing surfaces are counted.")] = 2000,
     facts: Facts = None,
 ) -> None:
-    """How well the 3DMM fits faces of ICT-FaceKit, and what its people, expressions, mouth and eyes are like: fixed seeds."""
+    """How well the 3DMM fits faces of ICT-FaceKit, and what its people, expressions, mouth and eyes are like."""
     import torch
     from facegpt_trainer.evaluation.crossings import face_crossings
     from facegpt_trainer.evaluation.face_shapes import shape_figures

@@ -21,8 +21,8 @@ from torch import Tensor
 from .source import AnnyHead
 
 MARGIN = 0.004  # of the square, around each island
-# Left, bottom, right, top of each island's rectangle. `face` is the largest island, with ears and scalp; `rest` is what
-# else there is of the skin: the nape and the end of the neck, which nobody sees.
+# Left, bottom, right, top of each island's rectangle. `face` is the largest island, with ears and scalp; `rest` is
+# what else there is of the skin: the nape and the end of the neck, which nobody sees.
 RECTANGLES = {
     "face": (0.00, 0.36, 1.00, 1.00),
     "left_eye": (0.00, 0.18, 0.18, 0.36),
@@ -41,7 +41,7 @@ STRETCH_ACROSS, STRETCH_DOWN = 0.6, 0.5
 
 
 def pack_texture(head: AnnyHead) -> Tensor:
-    """Texture coordinates `(V_uv, 2)` in [0, 1], each island stretched into its rectangle; seams stay where they are."""
+    """Texture coordinates `(V_uv, 2)` in [0, 1], each island stretched into its rectangle; seams stay as they are."""
     island = _islands(head.uv_triangles, len(head.uv_coordinates))
     packed = head.uv_coordinates.clone()
     for name, members in _named_islands(head, island).items():

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from ..configuration_facegpt import MorphableModelConfig
 from ..morphable_model import LANDMARK_KINDS, MorphableModel, save_morphable_model
-from .atlas import pack_texture
 from .albedo import ALBEDO_NAMES, albedo_basis, albedo_mean, sky_visibility
+from .atlas import pack_texture
 from .expressions import expression_basis
 from .eyelids import Lids, eye_centres, keep_off_eyeballs, mend_lids
 from .eyes import NUM_EYE_VERTICES, drop_unused_uv, replace_eyeballs

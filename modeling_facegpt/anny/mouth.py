@@ -244,8 +244,8 @@ def keep_lips_together(moves: Tensor, mouth: Mouth) -> Tensor:
 
 def clear_of_teeth(shapes: Tensor, with_jaw: Tensor, head: AnnyHead, mouth: Mouth) -> Tensor:
     """Expressions `(K, V, 3)` whose lips and cheeks stay in front of the teeth: what would press into a row of teeth
-    is moved outwards until it does not, and its neighbours with it. But for the shapes `with_jaw` (mask `(K,)`), what lies
-    deep in the mouth stays where it is."""
+    is moved outwards until it does not, and its neighbours with it. What lies deep in the mouth stays where it is, but
+    in the shapes `with_jaw` (mask `(K,)`)."""
     rows = torch.cat((mouth.grid.outer[:6], mouth.grid.inner[:7]))
     lips = rows.flatten().unique()
     cleared = shapes.clone()

@@ -70,7 +70,7 @@ def _cyclic(points: Tensor, triangles: Tensor, ring: Tensor) -> Tensor:
     order = [min(neighbours)]
     while len(order) < len(neighbours):
         left = [vertex for vertex in neighbours[order[-1]] if vertex not in order]
-        # A diagonal of a folded corner joins distant vertices of one ring; the true neighbour has fewer others left.
+        # A diagonal of a folded corner may join distant vertices of one ring; the true neighbour is the nearest.
         order.append(min(left, key=lambda vertex: float((points[vertex] - points[order[-1]]).norm())))
     return torch.tensor(order)
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Counts where surfaces pass through each other: pairs of triangles of which one is pierced by an edge of the other."""
+"""Counts where surfaces pass through each other: pairs of triangles, one of them pierced by an edge of the other."""
 
 from typing import NamedTuple
 

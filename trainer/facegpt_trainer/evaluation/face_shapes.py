@@ -175,7 +175,8 @@ def shape_figures(model: MorphableModel, ict_path: Path) -> dict[str, float]:
     amplitudes = expression_amplitudes(model, ict)
     spread = {f"variety of shape over ICT-FaceKit's, {name}": r for name, r in variety_by_region(model, ict).items()}
     return {
-        "eyeball's radius, mm": 1e3 * float((model.template[model.eyeball_vertices[0]] - model.eye_centres[0]).norm(dim=1).mean()),
+        "eyeball's radius, mm": 1e3
+        * float((model.template[model.eyeball_vertices[0]] - model.eye_centres[0]).norm(dim=1).mean()),
         "expression against its mirror image, mm, worst": max(mirror_errors(model).values()),
         "amplitude of an expression over ICT-FaceKit's, smallest": min(amplitudes.values()),
         "amplitude of an expression over ICT-FaceKit's, largest": max(amplitudes.values()),
