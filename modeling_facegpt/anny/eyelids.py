@@ -182,7 +182,7 @@ def _margin_turn(lids: Lids, pose: LidPose) -> tuple[Tensor, Tensor]:
     front_upper[ends], front_lower[ends] = elevation[-1, upper[ends]], elevation[-1, lower[ends]]
     below = _interpolated(across[-1, upper], across[-1, lower], front_lower)
     meeting = _evened(below + MEETING * (front_upper - below))  # (U,)
-    pairing = _paired(across[-1, upper], across[-1, lower])  # (L, U)
+    pairing = paired(across[-1, upper], across[-1, lower])  # (L, U)
     gap = HALF_GAP * _wider_at_ends(len(meeting))
     turn, slide = torch.zeros_like(across), torch.zeros_like(across)
     for row in range(MARGIN_ROWS):
@@ -222,7 +222,7 @@ def _evened(curve: Tensor, steps: int = 6) -> Tensor:
     return curve
 
 
-def _paired(knots: Tensor, across: Tensor) -> Tensor:
+def paired(knots: Tensor, across: Tensor) -> Tensor:
     """Shares `(L, U)` of the upper lid's vertices in the place where each of the lower lid's goes, so that both lids
     meet along one polyline: one to each of the upper vertices at `knots (U,)`, and the others between two of them."""
     count, best, cost = len(across), torch.zeros(0), float("inf")

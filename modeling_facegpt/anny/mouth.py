@@ -257,7 +257,7 @@ def clear_of_teeth(shapes: Tensor, with_jaw: Tensor, head: AnnyHead, mouth: Mout
     for index in range(len(shapes)):
         moved = mouth.points + cleared[index]
         for name in ("upper_teeth", "lower_teeth"):
-            push = _push_out(moved[lips], moved[head.parts[name]])
+            push = push_out(moved[lips], moved[head.parts[name]])
             moved[lips] += push
         push = moved - mouth.points - cleared[index]
         if push.abs().max() > 0:
@@ -265,7 +265,7 @@ def clear_of_teeth(shapes: Tensor, with_jaw: Tensor, head: AnnyHead, mouth: Mout
     return cleared
 
 
-def _push_out(points: Tensor, teeth: Tensor) -> Tensor:
+def push_out(points: Tensor, teeth: Tensor) -> Tensor:
     """Displacements `(P, 3)`, level and away from the middle of the jaw, of points too near to a row of teeth."""
     outline = teeth.unflatten(0, (ROWS, NUM_COLUMNS))
     middle = torch.tensor([0.0, 0.0, 1.0]) * (outline[..., 2].max() - ARCH_MIDDLE)
