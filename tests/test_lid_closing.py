@@ -13,6 +13,8 @@
 # limitations under the License.
 """Closing eyes take the lids off each person's own shape; 3DMMs of before know nothing of it."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -67,7 +69,8 @@ def test_expression_moves_say_what_full_activation_does(closing_model, face_para
 def test_a_3dmm_without_closing_lids_still_loads(face_model, tmp_path):
     state = {name: value for name, value in face_model.state_dict().items() if name != "closing_weights"}
     face_model.save_pretrained(tmp_path, state_dict=state)
-    loaded, report = MorphableModel.from_pretrained(tmp_path, output_loading_info=True)
+    result: Any = MorphableModel.from_pretrained(tmp_path, output_loading_info=True)
+    loaded, report = result
     assert not report["missing_keys"] and loaded.closing_weights.shape == (0, face_model.config.num_vertices)
     torch.testing.assert_close(loaded.template, face_model.template)
 
