@@ -31,7 +31,9 @@ SEAM_HALF_WIDTH, SEAM_POINTS, SEAM_DEPTH = 0.0235, 23, 5e-3
 JAW_SHARE = 0.43
 OUTER_ROWS, INNER_ROWS = 10, 11
 # Half the gap between the lips' rows: the first rows of skin touch, all further ones keep at least their distance.
-CONTACT = (0.06e-3, 0.06e-3, 0.10e-3)
+CONTACT = (0.10e-3, 0.10e-3, 0.13e-3)
+# People's seams differ smoothly, metres: both lips have different vertices, and what bends between them would cross.
+SEAM_SMOOTH = 9e-3
 # The seam falls towards the teeth, metres per metre, so that nobody sees them between closed lips.
 SEAM_FALL = 0.3
 SPACE_IN_FRONT, SPACE_BEHIND = (0.3e-3, 0.7e-3, 1.2e-3), (0.5e-3, 1.0e-3, 1.5e-3, 2.0e-3)
@@ -222,7 +224,7 @@ def _seam_weights(head: AnnyHead, points: Tensor, grid: RingGrid) -> tuple[Tenso
     places = points[grid.outer[2], 0]
     for rows, shares, is_behind in ((grid.outer, SEAM_SHARE, False), (grid.inner, BEHIND_SEAM_SHARE, True)):
         for index, share in zip(rows, shares, strict=True):
-            near = (-((points[index, :1] - places) / SEAM_SPREAD).square() / 2).exp() + 1e-6
+            near = (-((points[index, :1] - places) / SEAM_SMOOTH).square() / 2).exp() + 1e-6
             columns[index] = near / near.sum(1, keepdim=True)
             seam[index] = share
             behind[index] = (1 - share) * is_behind
