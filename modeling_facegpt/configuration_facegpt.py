@@ -64,6 +64,8 @@ class MorphableModelConfig(PreTrainedConfig):
         2 where the eyeballs turn, else 0.
     num_eyeball_vertices (`int`, *optional*, defaults to 201):
         Vertices of one eyeball, where there are eyes.
+    closing_names (`list[str]`, *optional*):
+        Per eye, the expression that closes its lids; `[]` where closing lids keep the person's own shape.
     region_names (`list[str]`, *optional*):
         One name per region mask.
     direction_names (`list[str]`, *optional*):
@@ -86,6 +88,7 @@ class MorphableModelConfig(PreTrainedConfig):
     albedo_space: Literal["log", "linear"] = "log"
     num_eyes: int = 2
     num_eyeball_vertices: int = 201
+    closing_names: list[str] = field(default_factory=list)
     region_names: list[str] = field(default_factory=list)
     direction_names: list[str] = field(default_factory=list)
     licence: str = "CC0-1.0"
@@ -96,6 +99,12 @@ class MorphableModelConfig(PreTrainedConfig):
             raise ValueError(
                 f"got {len(self.expression_names)} expression_names for num_expression={self.num_expression}; "
                 "give one name per expression coefficient"
+            )
+        unknown = [name for name in self.closing_names if name not in self.expression_names]
+        if unknown or len(self.closing_names) not in (0, self.num_eyes):
+            raise ValueError(
+                f"got closing_names={self.closing_names} for num_eyes={self.num_eyes}; give one of the "
+                "expression_names per eye, or none"
             )
         super().__post_init__(**kwargs)
 

@@ -14,8 +14,9 @@
 """The 3D morphable face model (3DMM): coefficients to a mesh with colours.
 
 A point of the mesh is `template + identity @ identity_basis + expression @ expression_basis`, then the eyeballs turn
-about their centres. Reflectance is `exp(albedo_mean + albedo @ albedo_basis)`: pigments absorb light, so they add up
-in log space (Beer-Lambert).
+about their centres. A closing eye (`config.closing_names`) takes its lids off the person's own shape and onto the
+eyeball, where the lids of everybody meet. Reflectance is `exp(albedo_mean + albedo @ albedo_basis)`: pigments absorb
+light, so they add up in log space (Beer-Lambert).
 """
 
 import math
@@ -42,6 +43,7 @@ HALF_PRECISION_BUFFERS = (
     "albedo_basis",
     "region_masks",
     "shape_directions",
+    "closing_weights",
 )
 LEARNED_BUFFERS = ("albedo_mean", "albedo_basis")  # what photographs can tell without telling of shape
 
@@ -67,6 +69,9 @@ class MorphableModel(FullPrecisionModule, PreTrainedModel):
         *(f"landmarks_{kind}_barycentrics" for kind in LANDMARK_KINDS),
     ]
 
+    # 3DMMs from before lids closed for everybody have none.
+    _keys_to_ignore_on_load_missing = [r"closing_weights$"]
+
     template: Tensor  # (V, 3) metres
     identity_basis: Tensor  # (num_identity, V, 3)
     expression_basis: Tensor  # (num_expression, V, 3)
@@ -80,6 +85,7 @@ class MorphableModel(FullPrecisionModule, PreTrainedModel):
     eye_centres: Tensor  # (num_eyes, 3)
     eye_centre_basis: Tensor  # (num_identity, num_eyes, 3)
     eyeball_vertices: Tensor  # (num_eyes, E) int64
+    closing_weights: Tensor  # (len(closing_names), V) how much each vertex belongs to the lids of each eye
 
     def __init__(self, config: MorphableModelConfig):
         super().__init__(config)
@@ -156,11 +162,52 @@ class MorphableModel(FullPrecisionModule, PreTrainedModel):
     def shape(self, parameters: FaceParameters) -> Tensor:
         """Vertices `(N, V, 3)` of N faces; identity, expression and gaze are used."""
         vertices = self.neutral(parameters.identity)
+        closing = self._lid_closing(vertices, parameters.identity, parameters.expression)
         if self.config.num_expression:
             vertices = _combine(vertices, parameters.expression, self.expression_basis)
+        vertices = vertices + closing
         if self.config.num_eyes:
             vertices = self.turn_eyes(vertices, parameters.identity, parameters.gaze)
         return vertices
+
+    def _lid_closing(self, neutral: Tensor, identity: Tensor, expression: Tensor) -> Tensor | float:
+        """What closing eyes add to the linear shapes, `(N, V, 3)`, or 0 where none close.
+
+        Lids of different openings meet only if each person's own opening is taken back as far as the eye closes.
+
+        Args:
+            neutral (`torch.Tensor` of shape `(N, V, 3)`): the faces without expression.
+            identity (`torch.Tensor` of shape `(N, num_identity)`): of the same faces.
+            expression (`torch.Tensor` of shape `(N, num_expression)`): activations.
+        """
+        names = self.config.closing_names
+        if not names:
+            return 0.0
+        amount = expression[:, [self.config.expression_names.index(name) for name in names]]  # (N, eyes)
+        # Their own shape is gone sooner than the eye is shut: the straight way between both would cut the eyeball.
+        shares = (1 - (1 - amount).square())[:, :, None] * self.closing_weights  # (N, eyes, V)
+        centres = torch.einsum("nk,kec->nec", identity, self.eye_centre_basis)  # (N, eyes, 3)
+        return torch.einsum("nev,nec->nvc", shares, centres) - shares.sum(1)[..., None] * (neutral - self.template)
+
+    def expression_moves(self, identity: Tensor) -> Tensor:
+        """What each expression at full activation adds to the neutral faces, `(N, num_expression, V, 3)`.
+
+        Args:
+            identity (`torch.Tensor` of shape `(N, num_identity)`): people; they say what closing eyes have to do.
+        """
+        moves = self.expression_basis.expand(len(identity), *self.expression_basis.shape)
+        if not self.config.closing_names:
+            return moves
+        neutral, moves = self.neutral(identity), moves.clone()
+        for name in self.config.closing_names:
+            index = self.config.expression_names.index(name)
+            activation = (
+                torch.zeros(len(identity), self.config.num_expression)
+                .to(identity)
+                .index_fill(1, torch.tensor([index], device=identity.device), 1.0)
+            )
+            moves[:, index] += self._lid_closing(neutral, identity, activation)
+        return moves
 
     def neutral(self, identity: Tensor) -> Tensor:
         """Vertices `(N, V, 3)` of faces without expression that look straight ahead.
@@ -260,6 +307,7 @@ def _placeholder_buffers(config: MorphableModelConfig) -> dict[str, Tensor]:
         "eye_centre_basis": torch.zeros(config.num_identity, config.num_eyes, 3),
         "triangles": corners % vertices,
         "uv_triangles": corners % max(config.num_uv_coordinates, 1),
+        "closing_weights": torch.zeros(len(config.closing_names), vertices),
         "eyeball_vertices": torch.arange(eyeballs[0] * eyeballs[1]).reshape(eyeballs) % vertices,
     }
     for kind, count in LANDMARK_KINDS.items():

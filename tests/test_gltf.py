@@ -23,12 +23,13 @@ import torch
 import trimesh
 from reconstructions import make_reconstruction
 
+from modeling_facegpt import MorphableModel, MorphableModelConfig
 from modeling_facegpt.files.export import encode_mesh
 from modeling_facegpt.files.gltf import PHOTOGRAPHED
 from modeling_facegpt.rotations import matrix_to_rotation_6d, yaw_pitch_roll_to_matrix
 
 COMPONENTS = {5123: np.uint16, 5125: np.uint32, 5126: np.float32}
-WIDTHS = {"SCALAR": 1, "VEC3": 3}
+WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3}
 
 
 @pytest.fixture
@@ -111,8 +112,60 @@ def test_the_file_keeps_the_rules_of_gltf(face_model, parameters):
             np.testing.assert_array_equal(document.accessors[index].max, values.max(0))
         normals = read_accessor(document, primitive.attributes.NORMAL)
         np.testing.assert_allclose(np.linalg.norm(normals, axis=-1), 1, atol=1e-5)
-        indices = read_accessor(document, primitive.indices)
-        np.testing.assert_array_equal(indices.reshape(-1, 3), face_model.triangles)
+    for roots in document.scenes[0].nodes:
+        node = document.nodes[roots]
+        shown = [document.meshes[document.nodes[child].mesh].primitives[0] for child in (roots, *node.children)]
+        count = sum(len(read_accessor(document, primitive.indices)) for primitive in shown)
+        assert count == 3 * face_model.config.num_triangles
+
+
+def parted(face_model):
+    """The face model with a row of teeth and with a seam in its texture."""
+    settings = face_model.config.to_dict()
+    names = ["teeth" if name == "lips" else name for name in settings["region_names"]]
+    settings |= {"region_names": names, "num_uv_coordinates": settings["num_uv_coordinates"] + 1}
+    model = MorphableModel(MorphableModelConfig(**settings))
+    state = face_model.state_dict()
+    uv_triangles = state["uv_triangles"].clone()
+    uv_triangles[0, 0] = settings["num_uv_coordinates"] - 1
+    uv = torch.cat((state["uv_coordinates"], torch.tensor([[0.25, 0.75]])))
+    model.load_state_dict(state | {"uv_coordinates": uv, "uv_triangles": uv_triangles})
+    return model
+
+
+def test_eyes_and_teeth_are_nodes_with_materials_of_their_own(face_model, parameters):
+    model = parted(face_model)
+    document = load(encode_mesh(model, make_reconstruction(parameters), ".glb"))
+    face, eyes, teeth = document.nodes
+    assert document.scenes[0].nodes == [0] and face.children == [1, 2]
+    assert [face.name, eyes.name, teeth.name] == ["face_1", "face_1_eyes", "face_1_teeth"]
+    meshes = [document.meshes[node.mesh] for node in document.nodes]
+    materials = [document.materials[mesh.primitives[0].material] for mesh in meshes]
+    assert [material.name for material in materials] == ["skin", "eyes", "teeth"]
+    assert materials[1].pbrMetallicRoughness.roughnessFactor < 0.2 < materials[0].pbrMetallicRoughness.roughnessFactor
+    assert all(mesh.extras == meshes[0].extras and mesh.weights == meshes[0].weights for mesh in meshes)
+    # Every triangle of the 3DMM, once, at the places of its corners.
+    corners = []
+    for mesh in meshes:
+        positions = shown_vertices(document, mesh)
+        corners.append(positions[read_accessor(document, mesh.primitives[0].indices).reshape(-1, 3).astype(int)])
+    wanted = model(make_reconstruction(parameters).parameters).vertices[0][model.triangles].numpy()
+    found = np.concatenate(corners)
+    assert len(found) == len(wanted)
+    np.testing.assert_allclose(found.sum((1, 2))[found.sum((1, 2)).argsort()], np.sort(wanted.sum((1, 2))), atol=1e-5)
+
+
+def test_texture_coordinates_are_written_with_v_from_the_top(face_model, parameters):
+    model = parted(face_model)
+    document = load(encode_mesh(model, make_reconstruction(parameters), ".glb"))
+    primitive = document.meshes[0].primitives[0]
+    places = read_accessor(document, primitive.attributes.TEXCOORD_0)
+    base = read_accessor(document, primitive.attributes.POSITION)
+    assert len(places) == len(base)
+    seam = np.abs(places - np.array([0.25, 0.25])).max(1).argmin()
+    np.testing.assert_allclose(places[seam], [0.25, 0.25], atol=1e-6)
+    vertex = model.triangles[0, 0]
+    np.testing.assert_allclose(base[seam], model.neutral(parameters.identity)[0, vertex], atol=1e-6)
 
 
 def test_normals_follow_the_expression(face_model, parameters):
@@ -132,9 +185,10 @@ def test_normals_follow_the_expression(face_model, parameters):
 def test_another_library_opens_it(face_model, parameters):
     content = encode_mesh(face_model, make_reconstruction(parameters, faces=2), ".glb")
     scene: Any = trimesh.load(io.BytesIO(content), file_type="glb")
-    assert len(scene.geometry) == 2
-    for mesh in scene.geometry.values():
-        assert len(mesh.faces) == face_model.config.num_triangles
+    faces = [mesh for name, mesh in scene.geometry.items() if not name.endswith("_eyes")]
+    assert len(faces) == 2
+    assert sum(len(mesh.faces) for mesh in scene.geometry.values()) == 2 * face_model.config.num_triangles
+    for mesh in faces:
         assert 0.1 < mesh.extents[1] < 0.4  # metres, upright
 
 
@@ -142,7 +196,8 @@ def test_nodes_stand_where_the_faces_were(face_model, parameters):
     single = load(encode_mesh(face_model, make_reconstruction(parameters), ".glb"))
     assert single.nodes[0].matrix is None
     several = load(encode_mesh(face_model, make_reconstruction(parameters, faces=3), ".glb"))
-    matrices = [np.array(node.matrix).reshape(4, 4).T for node in several.nodes]
+    roots = [several.nodes[root] for root in several.scenes[0].nodes]
+    matrices = [np.array(node.matrix).reshape(4, 4).T for node in roots]
     expected = parameters.translation * torch.tensor([1.0, -1.0, -1.0])
     np.testing.assert_allclose([matrix[:3, 3] for matrix in matrices], expected, atol=1e-6)
-    assert [node.extras["yaw"] for node in several.nodes] == pytest.approx([17.189, -17.189, 0.0], abs=1e-3)
+    assert [node.extras["yaw"] for node in roots] == pytest.approx([17.189, -17.189, 0.0], abs=1e-3)

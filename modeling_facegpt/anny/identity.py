@@ -25,7 +25,7 @@ from .source import AnnyHead
 # What real faces show beyond named changes: smooth fields of two lengths (metres) and amplitudes (metres).
 FIELDS = ((0.040, 1.5e-3), (0.018, 0.7e-3))
 FIELD_MODES = 60
-EYE_RIGID_RADIUS, EYE_FREE_RADIUS = 0.017, 0.028
+EYE_RIGID_RADIUS, EYE_FREE_RADIUS = 0.012, 0.020
 # Phenotype, its value at either end, and how much of the way between the ends the slider goes. anny's gender runs from
 # male to female; adults are from 0.667 (about 25 years) on.
 PHENOTYPE_SLIDERS = {
@@ -77,21 +77,20 @@ def _rigid_eyes(fields: Tensor, head: AnnyHead, mean: Tensor) -> Tensor:
     return fields
 
 
-def identity_basis(people: Tensor, fields: Tensor, weights: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Mean `(V, 3)` and whitened principal components `(count, V, 3)` of people plus random fields.
+def identity_basis(moves: Tensor, fields: Tensor, weights: Tensor, count: int) -> Tensor:
+    """Whitened principal components `(count, V, 3)` of people plus random fields.
 
     Args:
-        people (`torch.Tensor` of shape `(N, V, 3)`): random people.
+        moves (`torch.Tensor` of shape `(N, V, 3)`): displacements of random people from their mean.
         fields (`torch.Tensor` of shape `(M, V, 3)`): added with independent N(0, 1) weights.
         weights (`torch.Tensor` of shape `(V,)`): how much each vertex counts, its area included.
     """
-    mean = people.mean(0)
-    rows = torch.cat(((people - mean) / len(people) ** 0.5, fields)).flatten(1)  # (N + M, 3 V)
+    rows = torch.cat(((moves - moves.mean(0)) / len(moves) ** 0.5, fields)).flatten(1)  # (N + M, 3 V)
     weighted = rows * weights.sqrt().repeat_interleave(3)
     values, vectors = torch.linalg.eigh((weighted @ weighted.T).double())
     vectors = vectors[:, -count:].flip(1)
     basis = (vectors.T.float() @ rows).unflatten(1, (-1, 3))
-    return mean, basis * _fixed_signs(basis)[:, None, None]
+    return basis * _fixed_signs(basis)[:, None, None]
 
 
 def _fixed_signs(basis: Tensor) -> Tensor:

