@@ -205,7 +205,7 @@ class FaceMeasurer:
 
     def millimetres(self, vertices: Tensor) -> Tensor:
         """Lengths `(N, A)` in the order of `names` of neutral faces `(N, V, 3)`; NaN for what is none."""
-        return self._lengths(self.points(vertices))
+        return self._lengths(self._bare_points(vertices)[0])
 
     def identity_millimetres(self, identity: Tensor) -> Tensor:
         """The same of identity coefficients `(N, K)`, without making meshes."""
@@ -218,11 +218,21 @@ class FaceMeasurer:
 
     def scores(self, vertices: Tensor) -> Tensor:
         """Standard deviations `(N, A)` by which neutral faces `(N, V, 3)` lie above average people, by `names`."""
+        return (self._compared(*self._bare_points(vertices)) - self.mean) / self.deviation
+
+    def _bare_points(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
+        """Points `(N, L, 3)` of neutral faces `(N, V, 3)` without hair, beard and folds, and coefficients `(N, K)`."""
+        identity, size = self._identity_of(vertices)
         basis = self.face_model.identity_basis.flatten(1)
-        moved = (vertices - self.face_model.template).flatten(1)
-        identity = torch.linalg.solve(basis @ basis.T, basis @ moved.T).T
         grown = (identity[:, self.shape_count :] @ basis[self.shape_count :]).unflatten(1, (-1, 3))
-        return (self._compared(self.points(vertices - grown), identity) - self.mean) / self.deviation
+        return self.points(vertices - size * grown), identity
+
+    def _identity_of(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
+        """Coefficients `(N, K)` of neutral faces `(N, V, 3)`, and by how much the heads are enlarged `(N, 1, 1)`."""
+        template, basis = self.face_model.template.flatten()[None], self.face_model.identity_basis.flatten(1)
+        rows = torch.cat((template, basis)).double()
+        found = torch.linalg.solve(rows @ rows.T, rows @ vertices.flatten(1).double().T).T.float()
+        return found[:, 1:] / found[:, :1], found[:, :1, None]
 
     def identity_scores(self, identity: Tensor) -> Tensor:
         """The same of identity coefficients `(N, K)`, without making meshes: points are linear in them."""

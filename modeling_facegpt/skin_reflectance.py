@@ -17,7 +17,7 @@ The epidermis takes light away on its way in and out (Beer-Lambert); below it th
 and blood absorbs (Kubelka-Munk; haemoglobin after Prahl's tables). Sixteen wavelengths, the observer of CIE 1931
 (Wyman 2013), daylight D65. How steeply melanin absorbs shorter waves and how much the surface reflects are chosen so
 that the colours follow what was measured on people, in the ranges that Chardon (1991), Del Bino and Bernerd (2013) and
-Xiao (2017) give: L* 25 to 76, a* 6 to 12, b* 9 to 19, hue 50 to 60 degrees.
+Xiao (2017) give: L* 25 to 77, a* 6 to 12, b* 9 to 19, hue 50 to 60 degrees.
 """
 
 from functools import cache
@@ -61,7 +61,7 @@ MELANIN_SLOPE = -1.8  # power of the wavelength; seen from outside, melanin abso
 SURFACE = 0.025  # share that the surface reflects, colourless
 USUAL_BLOOD = 0.036
 BETA_CAROTENE = 0.9  # 1/cm in the dermis at 455 nm
-DARKEST, LIGHTEST = 25.0, 76.0  # L* of people's skin
+DARKEST, LIGHTEST = 25.0, 77.0  # L* of people's skin
 MELANIN_STEPS = 64
 
 

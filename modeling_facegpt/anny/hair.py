@@ -166,7 +166,7 @@ def offset_basis(head: AnnyHead, points: Tensor, regions: dict[str, Tensor]) -> 
     crown = regions["skin"] * (1 - regions["ears"]) * smooth_step(above, -0.004, 0.030)
     side = side_hair_mask(points, regions)
     beard, _ = beard_mask(points, regions)
-    skin = regions["skin"] * (1 - regions["lips"])
+    skin = regions["skin"] * (1 - regions["lips"]) * (1 - regions["eyelids"])
     fields = (
         1e-3 * crown[:, None] * torch.nn.functional.normalize(normals + torch.tensor([0.0, 0.35, 0.0]), dim=1),
         1e-3 * side[:, None] * _outward(points, normals),
