@@ -97,7 +97,7 @@ class PersonMeasurer:
             "iris": (face_model.region("iris") - face_model.region("pupil")) > INSIDE,
             "top": scalp & (order > TOP_OF_HEAD[0]) & (order < TOP_OF_HEAD[1]),
             "sides": scalp & (order < -1.0),
-            "freckles": (face_model.region("cheeks") > 0.3) | (face_model.region("nose") > 0.6),
+            "freckles": ((face_model.region("cheeks") > 0.3) | (face_model.region("nose") > 0.6)) & bare,
         }
 
     def _learn(self, person: Person, code: FaceCode) -> None:
