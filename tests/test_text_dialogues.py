@@ -161,7 +161,7 @@ def test_edits_touch_only_what_their_words_name_and_undo_is_exact(grammar: TextG
 
 def test_more_and_less_of_an_edit_start_from_the_face_before_it(grammar: TextGrammar, measurer: FaceMeasurer):
     checked = 0
-    for dialogue in grammar.batch(1, 100, ("edit",)):
+    for dialogue in grammar.batch(1, 160, ("edit",)):
         asked = [text for role, text in words(dialogue) if role == "user"]
         second_request = asked[1 - len(dialogue.edits)] if len(dialogue.edits) > 1 else ""
         if not second_request.startswith(("More", "Less", "Not so")) or "light" in second_request:
@@ -193,7 +193,7 @@ def test_unknown_words_are_named_and_identity_is_declined(grammar: TextGrammar):
 
 def test_comparisons_are_true_in_millimetres(grammar: TextGrammar, measurer: FaceMeasurer):
     checked = 0
-    for dialogue in grammar.batch(0, 120, ("compare",)):
+    for dialogue in grammar.batch(0, 300, ("compare",)):
         (_, question), (_, answer) = words(dialogue)
         if "nose" not in question or "broader" not in question or "bridge" in question or "millimetres" not in answer:
             continue
@@ -226,7 +226,7 @@ def test_answers_about_given_faces_are_what_the_mesh_shows(grammar: TextGrammar,
             elif "head turned" in question and answer in ("To the left.", "To the right."):
                 assert (measure_pose(given).yaw > 0) == ("left" in answer)
             elif answer.startswith("Yes, there"):
-                assert question in ASKED_OF_PEOPLE
+                assert any(asked in question for asked in ASKED_OF_PEOPLE)
             elif answer.startswith("Yes"):
                 assert any(
                     f"the {part.part} {adjective}?" in question and sign * scores[name] > PRESENT
