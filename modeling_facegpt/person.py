@@ -159,9 +159,9 @@ def _sample(generator: torch.Generator, count: int) -> Person:
     dyed = ~man & (age > 35) & (draw.uniform(0, 1) < 0.4 - 0.3 * ((age - 70) / 15).clamp(0, 1))
     grey = ((age - draw.normal(52, 8)) / 6).sigmoid() * (~dyed)
     beard, moustache = _sample_beard(draw, man)
-    painted = (~man & (draw.uniform(0, 1) < 0.6)).float()
     folds = (usual_folds(age) + draw.normal(0, 0.07)).clamp(0, 1)
     length = torch.where(man, draw.uniform(3, 14), draw.uniform(14, 34))
+    lipstick, depth, eye_make_up = _sample_make_up(draw, man, age)
     return Person(
         sex=sex,
         age=age,
@@ -178,14 +178,21 @@ def _sample(generator: torch.Generator, count: int) -> Person:
         moustache=moustache * growth,
         brows=(torch.where(man, 0.75, -0.75) + 0.6 * draw.normal(0, 1) - 0.5 * usual_folds(age)).clamp(-2.5, 2.5),
         iris_darkness=iris,
-        lipstick=painted * draw.uniform(0.4, 1.0),
-        lipstick_depth=draw.uniform(0, 1),
-        eye_make_up=(~man).float() * draw.happens(0.65) * draw.uniform(0.3, 1.0) * (1 - 0.4 * usual_folds(age)),
+        lipstick=lipstick,
+        lipstick_depth=depth,
+        eye_make_up=eye_make_up,
         folds=folds,
         freckles=(draw.happens(0.3) * light * (1 - 0.6 * usual_folds(age))) * draw.uniform(0.3, 1.0),
         age_spots=(((age - 58) / 25).clamp(0, 1) * draw.uniform(0.0, 1.3)).clamp(0, 1),
         glasses=(draw.uniform(0, 1) < 0.12 + 0.3 * usual_folds(age)).float(),
     )
+
+
+def _sample_make_up(draw: "_Chance", man: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Lipstick, its depth, and what is on lashes and lids: most women wear some."""
+    painted = (~man & (draw.uniform(0, 1) < 0.6)).float()
+    eyes = (~man).float() * draw.happens(0.65) * draw.uniform(0.3, 1.0) * (1 - 0.4 * usual_folds(age))
+    return painted * draw.uniform(0.4, 1.0), draw.uniform(0, 1), eyes
 
 
 class _Chance:

@@ -41,9 +41,12 @@ IRIS_COLOURS = (
     *((-2.60, -3.20, -4.00), (-3.50, -4.00, -4.50)),
 )
 BROWN_IRIS = (-2.60, -3.20, -4.00)
+PIGMENT_NAMES = ("skin-tone", "skin-redness", "skin-yellowness")
 # Axes of log colours: all channels; red against blue; green against both.
+AXIS_NAMES = ("lightness", "warmth", "greenness")
 COLOUR_AXES = ((1.0, 1.0, 1.0), (0.5, 0.0, -0.5), (-0.25, 0.5, -0.25))
 SIDE_HAIR_FROM, SIDE_HAIR_TO = 15.0, 21.0  # millimetres: from there on hair hangs over the ears
+BEARD_FROM = STUBBLE + 0.1  # share of the skin from which on a beard has a colour of its own and is no shade
 DARKER_BROWS = 0.25  # how far brows are from the hair's colour to the darkest
 
 
@@ -134,23 +137,15 @@ def _side_hair(person: Person) -> Tensor:
 
 def person_quantities(person: Person) -> dict[str, Tensor]:
     """What the named albedo coefficients of N people stand for, `(N,)` each."""
-    woman = (person.sex == WOMAN).float()
-    old = usual_folds(person.age)
-    hair = hair_colour(person.hair_darkness, person.hair_redness, person.grey)
-    beard = hair_colour(0.9 * person.hair_darkness, person.hair_redness, (1.15 * person.grey).clamp(max=1))
-    brows = torch.lerp(
-        hair_colour(person.hair_darkness.clamp(min=0.35), person.hair_redness, 0.55 * person.grey),
-        torch.tensor(HAIR_COLOURS[-1]),
-        DARKER_BROWS,
-    )
-    iris = _between(person.iris_darkness, IRIS_DARKNESS, IRIS_COLOURS) - torch.tensor(BROWN_IRIS)
-    light = ((person.lightness - 30) / 40).clamp(0, 1)
-    stubble = person.beard / STUBBLE
-    one, dark_hair = torch.ones_like(old), (1 - person.grey) * person.hair_darkness
-    shadow = 0.2 * (1 - woman) * dark_hair * ((person.age - 17) / 6).clamp(0, 1)
-    quantities = {
+    return _skin_quantities(person) | _hair_quantities(person) | _colour_quantities(person)
+
+
+def _skin_quantities(person: Person) -> dict[str, Tensor]:
+    """What is painted on skin, eyes and teeth."""
+    woman, old = (person.sex == WOMAN).float(), usual_folds(person.age)
+    return {
         "lip-redness": 0.55 * woman - 0.35 - 0.5 * old + 0.2 * person.redness,
-        "lip-darkness": 0.3 - 0.8 * light,
+        "lip-darkness": 0.3 - 0.8 * ((person.lightness - 30) / 40).clamp(0, 1),
         "lipstick": person.lipstick,
         "lipstick-depth": person.lipstick_depth,
         "cheek-redness": 0.25 * person.redness + 0.7 * (person.eye_make_up > 0),
@@ -163,23 +158,44 @@ def person_quantities(person: Person) -> dict[str, Tensor]:
         "freckles": person.freckles,
         "age-spots": person.age_spots,
         "folds": person.folds,
-        "stubble": torch.maximum(shadow, stubble.clamp(max=1) * torch.lerp(dark_hair, one, 0.5)),
-        "beard": ((person.beard - STUBBLE - 0.1) / (FULL_BEARD - STUBBLE - 0.1)).clamp(0, 1),
-        "moustache": ((person.moustache - STUBBLE - 0.1) / (FULL_BEARD - STUBBLE - 0.1)).clamp(0, 1),
+    }
+
+
+def _hair_quantities(person: Person) -> dict[str, Tensor]:
+    """How much hair there is where."""
+    dark_hair = (1 - person.grey) * person.hair_darkness
+    # Even a shaven chin is a little darker where the hair is dark.
+    shadow = 0.2 * person.sex * dark_hair * ((person.age - 17) / 6).clamp(0, 1)
+    stubble = (person.beard / STUBBLE).clamp(max=1) * (0.5 + 0.5 * dark_hair)
+    return {
+        "stubble": torch.maximum(shadow, stubble),
+        "beard": ((person.beard - BEARD_FROM) / (FULL_BEARD - BEARD_FROM)).clamp(0, 1),
+        "moustache": ((person.moustache - BEARD_FROM) / (FULL_BEARD - BEARD_FROM)).clamp(0, 1),
         "hair-reach": person.hair_reach,
         "side-hair": _side_hair(person) * (person.hair_reach > -0.6),
         "brows": 0.62 + 0.17 * person.brows,
     }
-    colours = {
-        ("skin-tone", "skin-redness", "skin-yellowness"): skin_pigments(person),
-        ("hair-lightness", "hair-warmth", "hair-greenness"): along_axes(hair),
-        ("beard-lightness", "beard-warmth", "beard-greenness"): along_axes(beard),
-        ("brow-lightness", "brow-warmth", "brow-greenness"): along_axes(brows),
-        ("iris-lightness", "iris-warmth", "iris-greenness"): along_axes(iris),
+
+
+def _colour_quantities(person: Person) -> dict[str, Tensor]:
+    """Colours along their axes."""
+    beard = hair_colour(0.9 * person.hair_darkness, person.hair_redness, (1.15 * person.grey).clamp(max=1))
+    brows = torch.lerp(
+        hair_colour(person.hair_darkness.clamp(min=0.35), person.hair_redness, 0.55 * person.grey),
+        torch.tensor(HAIR_COLOURS[-1]),
+        DARKER_BROWS,
+    )
+    iris = _between(person.iris_darkness, IRIS_DARKNESS, IRIS_COLOURS) - torch.tensor(BROWN_IRIS)
+    hair = hair_colour(person.hair_darkness, person.hair_redness, person.grey)
+    pigments = dict(
+        zip(("skin-tone", "skin-redness", "skin-yellowness"), skin_pigments(person).unbind(-1), strict=True)
+    )
+    colours = {"hair": hair, "beard": beard, "brow": brows, "iris": iris}
+    return pigments | {
+        f"{part}-{axis}": value
+        for part, colour in colours.items()
+        for axis, value in zip(AXIS_NAMES, along_axes(colour).unbind(-1), strict=True)
     }
-    for names, values in colours.items():
-        quantities |= dict(zip(names, values.unbind(-1), strict=True))
-    return quantities
 
 
 def along_axes(colour: Tensor) -> Tensor:

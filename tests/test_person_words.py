@@ -16,8 +16,9 @@
 import pytest
 import torch
 from facegpt_trainer.evaluation.people import area_under_curve, check_knows_people, evaluate_people
+from facegpt_trainer.evaluation.requests import judge_faces
 from facegpt_trainer.grammar.attributes import ShapeSpace
-from facegpt_trainer.grammar.dialogues import Edit, Source
+from facegpt_trainer.grammar.dialogues import Edit, Source, Wanted
 from facegpt_trainer.grammar.face_edits import apply_edit
 from facegpt_trainer.grammar.face_prompts import explicit_request
 from facegpt_trainer.grammar.face_questions import measured_words, person_question, tell_truths
@@ -102,6 +103,14 @@ def test_faces_are_as_their_words_say(source: Source):
     assert len(asked) > 150
     assert sum(held is not False for _, held in asked) / len(asked) > 0.97
     assert sum(held is True for _, held in asked) / len(asked) > 0.85
+
+
+def test_a_request_is_judged_by_who_is_shown(source: Source):
+    woman, man = with_words(source, "woman", "elderly"), with_words(source, "man", "bearded")
+    asked = [Wanted({}, words=("woman", "elderly")), Wanted({}, words=("man", "bearded"))]
+    faces = concatenate_faces([woman, man])
+    assert judge_faces(source.measurer, faces, asked).complete() == [True, True]
+    assert judge_faces(source.measurer, faces, asked[::-1]).complete() == [False, False]
 
 
 def test_edits_change_what_they_name_and_nothing_else(source: Source):

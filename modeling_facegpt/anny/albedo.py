@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..mesh import vertex_normals
 from ..person import sample_people
-from ..person_faces import BROWN_IRIS, COLOUR_AXES, middle_skin, person_quantities, pigment_directions
+from ..person_faces import BROWN_IRIS, COLOUR_AXES, PIGMENT_NAMES, middle_skin, person_quantities, pigment_directions
 from .fields import smooth_modes
 from .hair import beard_mask, fold_lines
 from .regions import ball, smooth_step
@@ -30,9 +30,9 @@ NUM_SMOOTH_MODES = 6
 # The cheeks keep light from the back teeth: log reflectance that is missing there.
 BACK_TEETH_SHADE = 1.5
 # Quantities that colour the skin and what shows between the lids and the lips, then those of the layers.
-SKIN_NAMES = ("skin-tone", "skin-redness", "skin-yellowness")
+
 PAINTED_NAMES = (
-    *SKIN_NAMES,
+    *PIGMENT_NAMES,
     *"lip-redness lip-darkness cheek-redness nose-redness ear-redness under-eye-darkness lid-darkness".split(),
     *"lash-darkness iris-lightness iris-warmth iris-greenness sclera-yellowness teeth-lightness".split(),
     *"teeth-yellowness mouth-redness freckles age-spots folds stubble".split(),
@@ -120,9 +120,9 @@ def average_albedo(mean: Tensor, directions: Tensor, units: Units, regions: dict
     """Log reflectance `(V, 3)` where all coefficients are 0; cheeks, nose and forehead together have the colour of the
     skin that is meant, whatever else is painted there."""
     average = units.centres[:, None, None] * directions
-    painted = mean + average[len(SKIN_NAMES) :].sum(0)
+    painted = mean + average[len(PIGMENT_NAMES) :].sum(0)
     shift = painted[open_skin(regions)].mean(0) - middle_skin()
-    return painted - regions["skin"][:, None] * shift + average[: len(SKIN_NAMES)].sum(0)
+    return painted - regions["skin"][:, None] * shift + average[: len(PIGMENT_NAMES)].sum(0)
 
 
 def open_skin(regions: dict[str, Tensor]) -> Tensor:

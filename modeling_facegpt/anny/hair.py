@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..mesh import vertex_normals
-from ..person_faces import COLOUR_AXES
+from ..person_faces import AXIS_NAMES, COLOUR_AXES
 from .regions import ball, smooth_step
 from .source import AnnyHead
 
@@ -84,7 +84,7 @@ def paint_layers(points: Tensor, regions: dict[str, Tensor]) -> Layers:
 
 
 def _colours(part: str) -> tuple[str, ...]:
-    return tuple(f"{part}-{axis}" for axis in ("lightness", "warmth", "greenness"))
+    return tuple(f"{part}-{axis}" for axis in AXIS_NAMES)
 
 
 def hairline(points: Tensor) -> Tensor:

@@ -28,9 +28,11 @@ from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import FaceParameters
 from modeling_facegpt.person import DARKEST, LIGHTEST, OLDEST, YOUNGEST, sample_people, usual_folds
 from modeling_facegpt.person_faces import (
+    AXIS_NAMES,
     BROWN_IRIS,
     GREY_HAIR,
     IRIS_COLOURS,
+    PIGMENT_NAMES,
     along_axes,
     person_features,
     skin_pigments,
@@ -39,7 +41,6 @@ from modeling_facegpt.person_measurements import PersonMeasures
 
 YEARS = 10.0  # that one step makes somebody older
 TONE = 9.0  # L* of one step of the skin
-AXES = ("lightness", "warmth", "greenness")
 BLUE, GREEN, BROWN = IRIS_COLOURS[0], IRIS_COLOURS[1], IRIS_COLOURS[4]
 
 
@@ -79,7 +80,7 @@ def _setting(values: Mapping[str, float]) -> Callable[[FaceMeasurer, FaceParamet
 def _colour(part: str, colour: tuple[float, ...], start: tuple[float, ...] = (0.0, 0.0, 0.0)) -> dict[str, float]:
     """Quantities that give a part one of the colours of `person_faces`."""
     places = along_axes(torch.tensor([colour]) - torch.tensor([start]))[0].tolist()
-    return {f"{part}-{axis}": place for axis, place in zip(AXES, places, strict=True)}
+    return {f"{part}-{axis}": place for axis, place in zip(AXIS_NAMES, places, strict=True)}
 
 
 def _measures(measurer: FaceMeasurer, face: FaceParameters) -> PersonMeasures:
@@ -119,7 +120,7 @@ def darken_skin(measurer: FaceMeasurer, face: FaceParameters, amount: float) -> 
     target = (lightness - TONE * amount).clamp(DARKEST, LIGHTEST)
     pigments = skin_pigments(plain._replace(lightness=target)) - skin_pigments(plain._replace(lightness=lightness))
     albedo = face.albedo.clone()
-    for column, name in enumerate(("skin-tone", "skin-redness", "skin-yellowness")):
+    for column, name in enumerate(PIGMENT_NAMES):
         index = config.albedo_names.index(name)
         albedo[:, index] += pigments[:, column] / config.albedo_scales[index]
     return face._replace(albedo=albedo)

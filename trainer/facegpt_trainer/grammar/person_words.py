@@ -208,3 +208,8 @@ def words_that_fit(words: tuple[str, ...]) -> tuple[str, ...]:
             ranges = wanted_of((*words, name))
             possible += [name] if all(low <= high for low, high in ranges.values()) else []
     return tuple(possible)
+
+
+def middle_of(word: PersonWord) -> float:
+    """The score half-way between clearly so and clearly not."""
+    return (word.yes + word.no) / 2

@@ -64,7 +64,7 @@ from .scenery import (
 CLOSE_UP_SHARE = 0.6
 FACES_IN_CLOSE_UPS = (0.1, 0.9)
 FACES_IN_SCENES = (0.25, 0.5, 0.14, 0.07, 0.04)
-GLASSES_SHARE, LONG_HAIR_SHARE = 0.18, 0.4  # where the 3DMM does not tell whose head it is
+GLASSES_SHARE, LONG_HAIR_SHARE, STRANDS_SHARE = 0.18, 0.4, 0.3  # where the 3DMM does not tell whose head it is
 LONG_HAIR_OF_COVERED_EARS = 0.7
 COVERED = 0.12  # change of colour from which something counts as drawn over a landmark
 SEEN_FROM_BEHIND = 0.4  # of the pictures without a face: a head all the same, turned away
@@ -211,20 +211,20 @@ class DataEngine:
         hair_colour = linear_to_srgb((dressed.hair * brightness).clamp(0, 1))[..., None, None]
         bare = torch.zeros(*landmarks.shape[:2], 3)
         glasses_worn = torch.zeros(len(landmarks))
-        has_long_hair, has_glasses = _worn(heads)
+        worn_hair, worn_strands, worn_glasses = _worn(heads)
         for rank in range(int(heads.rank.max()) + 1):
             index = (heads.rank == rank).nonzero()[:, 0]
             picture = canvas[heads.owners[index]]
             layers = _Layers(generator, self.side, tuple(part[index] for part in local))
-            picture = layers.draw(has_long_hair[index], draw_hair_behind, picture, hair_colour[index])
+            picture = layers.draw(worn_hair[index], draw_hair_behind, picture, hair_colour[index])
             picture = layers.draw(1.0, draw_body, picture, skin_colour[index])
             picture = picture + render.mask[index] * (render.image[index] - picture)
             bare = bare.index_copy(0, index, _colours_at(picture, landmarks[index]))
-            worn = (torch.rand(len(index), generator=generator) < has_glasses[index]).nonzero()[:, 0]
+            worn = (torch.rand(len(index), generator=generator) < worn_glasses[index]).nonzero()[:, 0]
             glasses_worn = glasses_worn.index_fill(0, index[worn], 1.0)
             glasses = draw_glasses(generator, picture[worn], _eye_centres(landmarks[index[worn]]))
             picture = picture.index_copy(0, worn, glasses)
-            picture = layers.draw(0.3, draw_hair_in_front, picture, hair_colour[index])
+            picture = layers.draw(worn_strands[index], draw_hair_in_front, picture, hair_colour[index])
             picture = layers.draw(0.12, draw_occluders, picture, skin_colour[index])
             canvas = canvas.index_copy(0, heads.owners[index], picture.clamp(0, 1))
         covered = (_colours_at(canvas[heads.owners], landmarks) - bare).abs().amax(-1) > COVERED
@@ -271,13 +271,13 @@ class _Layers:
         return picture.index_copy(0, chosen, draw(self.generator, picture[chosen], frame, colour[chosen]))
 
 
-def _worn(heads: _Heads) -> tuple[Tensor, Tensor]:
-    """How likely each head `(H,)` has long hair behind it, and glasses."""
+def _worn(heads: _Heads) -> tuple[Tensor, Tensor, Tensor]:
+    """How likely each head `(H,)` has long hair behind it, strands before the face, and glasses."""
     if heads.person is None:
         everybody = torch.ones(len(heads.owners))
-        return LONG_HAIR_SHARE * everybody, GLASSES_SHARE * everybody
+        return LONG_HAIR_SHARE * everybody, STRANDS_SHARE * everybody, GLASSES_SHARE * everybody
     covers_ears = (heads.person.hair_length > SIDE_HAIR_FROM).float()
-    return LONG_HAIR_OF_COVERED_EARS * covers_ears, heads.person.glasses
+    return LONG_HAIR_OF_COVERED_EARS * covers_ears, STRANDS_SHARE * covers_ears, heads.person.glasses
 
 
 def _rank_by_size(owners: Tensor, size: Tensor) -> Tensor:
