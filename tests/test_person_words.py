@@ -53,7 +53,7 @@ def source(shapes: ShapeSpace) -> Source:
 
 
 def with_words(source: Source, *words: str) -> FaceParameters:
-    code = source.shapes.person(source.generator, wanted_of(words))
+    code = source.shapes.person(source.generator, words)
     return source.portrait()._replace(identity=code.identity, albedo=code.albedo)
 
 

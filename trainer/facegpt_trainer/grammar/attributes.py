@@ -42,7 +42,7 @@ from modeling_facegpt.rotations import (
 from modeling_facegpt.shading import spherical_harmonics
 
 from ..pictures.face_sampler import normal, sample_light, uniform
-from .person_words import Wanted
+from .person_words import PERSON_WORDS, Wanted, is_measured, middle_of, wanted_of
 
 # A face from words is looked at as a passport photograph is, by the camera that is assumed where none is given.
 DEFAULT_FOCAL = 1.2
@@ -57,6 +57,7 @@ LARGEST_TURN = 55.0
 LEAST_EFFICIENCY = 0.3  # below, a named slider moves a measure mostly by the way
 SIDE_LIGHT = 0.85  # share of the light from everywhere
 BRIGHTER = 1.35
+MOST_DRAWS = 8
 PEOPLE_OF_MEAN = 128  # of whom the mean face is taken
 PORTRAITS_OF_MEAN = 512  # their light and expression are averaged; the other means are known
 # Prefixes of the 3DMM's named directions that change one part and little else.
@@ -147,9 +148,17 @@ class ShapeSpace:
         products = self._products[np.ix_(index, index)]
         return identity + torch.from_numpy(np.linalg.solve(products, missing) @ self._moves[index])
 
-    def person(self, generator: torch.Generator, wanted: Wanted) -> FaceCode:
-        """Shape and colours of a random person who is as `wanted`."""
-        return draw_code(generator, self.measurer.face_model, sample_people(generator, 1, wanted))
+    def person(self, generator: torch.Generator, words: tuple[str, ...]) -> FaceCode:
+        """Shape and colours of a random person of whom these of `PERSON_WORDS` hold; drawn anew where chance made a
+        face that does not show it."""
+        for _ in range(MOST_DRAWS):
+            code = draw_code(generator, self.measurer.face_model, sample_people(generator, 1, wanted_of(words)))
+            measures = self.measurer.measure_people(*code) if words else None
+            if measures is None or all(
+                float(is_measured(PERSON_WORDS[name], measures)) > middle_of(PERSON_WORDS[name]) for name in words
+            ):
+                break
+        return code
 
     def typical_person(self, wanted: Wanted) -> FaceCode:
         """Their mean over all such people."""

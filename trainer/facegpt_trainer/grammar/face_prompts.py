@@ -114,7 +114,7 @@ def draw_face(source: Source, person: Person, wanted: Wanted) -> FaceParameters:
     face = source.portrait()
     scores = {name: sign * (CLEARLY + SPREAD * abs(source.random.gauss(0, 1))) for name, sign in wanted.shape.items()}
     if source.shapes.knows_people:
-        face = face._replace(**source.shapes.person(source.generator, wanted_of(wanted.words))._asdict())
+        face = face._replace(**source.shapes.person(source.generator, wanted.words)._asdict())
     else:
         scores |= {name: value * source.random.uniform(*PERSON_AMOUNTS) for name, value in person.shape.items()}
     scores = {name: value for name, value in scores.items() if name in source.shapes.names}

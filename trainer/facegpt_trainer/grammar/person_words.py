@@ -141,8 +141,8 @@ PERSON_WORDS: dict[str, PersonWord] = {
         ("red hair",),
         {"hair_redness": (0.65, 1.0), "grey": (0.0, 0.1)},
         lambda m: m.hair_redness,
-        11.5,
         9.5,
+        8.0,
     ),
     "dark-haired": PersonWord(
         "hair",
@@ -150,8 +150,8 @@ PERSON_WORDS: dict[str, PersonWord] = {
         ("dark hair",),
         {"hair_darkness": (0.7, 1.0), "hair_redness": (0.0, 0.3), "grey": (0.0, 0.3)},
         lambda m: -m.hair_lightness,
-        -27.5,
-        -34,
+        -30.0,
+        -37.0,
     ),
     "blue-eyed": PersonWord(
         "eyes", ("blue-eyed",), ("blue eyes",), {"iris_darkness": (0, 0.12)}, lambda m: -m.iris_yellowness, 8, 5
