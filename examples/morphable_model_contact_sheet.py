@@ -26,6 +26,7 @@ from PIL import Image
 from modeling_facegpt import FaceParameters, MorphableModel
 from modeling_facegpt.face_parameters import parameter_sizes, select_faces
 from modeling_facegpt.files.visualization import draw_in_studio
+from modeling_facegpt.person_faces import draw_anybody
 
 SIDE, COLUMNS, PEOPLE = 200, 8, 32
 OUTPUT = Path("out")
@@ -51,10 +52,8 @@ face_model = MorphableModel.from_pretrained(
 )
 generator = torch.Generator().manual_seed(0)
 people = zero_parameters(face_model, PEOPLE)
-people = people._replace(
-    identity=torch.randn(people.identity.shape, generator=generator),
-    albedo=torch.randn(people.albedo.shape, generator=generator),
-)
+code, _ = draw_anybody(generator, face_model, PEOPLE)
+people = people._replace(identity=code.identity, albedo=code.albedo)
 names = face_model.config.expression_names or []
 activations = torch.eye(len(names))
 if {"mouthClose", "jawOpen"} <= set(names):  # mouthClose closes what jawOpen opens; alone it says nothing

@@ -27,6 +27,8 @@ from torch import Tensor
 from .face_parameters import FaceParameters
 from .facial_expressions import ACTIONS, EMOTIONS, recipe_activations
 from .morphable_model import MorphableModel
+from .person_faces import FaceCode, draw_anybody, knows_people
+from .person_measurements import PersonMeasurer, PersonMeasures
 from .rotations import matrix_to_yaw_pitch_roll, rotation_6d_to_matrix, viewing_rotation
 
 PEOPLE = 4096  # random people that a face is compared with
@@ -147,19 +149,26 @@ class FaceMeasurer:
         self.names = tuple(self.measures)
         self.template_points = self.points(face_model.template[None])[0]
         self.point_basis = self.points(face_model.identity_basis)  # (K, L, 3)
+        # Hair, beard and folds lie on a face and are no part of its shape.
+        self.shape_count = face_model.config.num_identity - len(face_model.config.offset_names)
+        self.point_basis[self.shape_count :] = 0.0
         # Sliders stand at the end of the list of measures.
         found = [face_model.direction(measure.slider) for measure in self.measures.values() if measure.slider]
         self.sliders = torch.nn.functional.normalize(torch.stack(found), dim=-1) if found else None  # (sliders, K)
         self.pair_table = _PairTable(measure for measure in self.measures.values() if not measure.slider)
-        generator = torch.Generator().manual_seed(0)
-        identity = torch.randn(PEOPLE, face_model.config.num_identity, generator=generator)
+        identity = draw_anybody(torch.Generator().manual_seed(0), face_model, PEOPLE)[0].identity
         people = self._compared(self._neutral_points(identity), identity)
         self.mean, self.deviation = people.mean(0), people.std(0).clamp(min=1e-6)  # (A,)
         # Measures are linear in the coefficients to within a per cent of their variance.
         self.slopes = torch.linalg.lstsq(
             identity, (people - self.mean) / self.deviation
         ).solution.T  # (A, K) of the scores
+        self.people = PersonMeasurer(face_model) if knows_people(face_model.config) else None
         self._prepare_expressions()
+
+    def measure_people(self, identity: Tensor, albedo: Tensor) -> PersonMeasures | None:
+        """Who N faces are, by shape and colours; `None` where the 3DMM does not know people."""
+        return self.people.measure(FaceCode(identity, albedo)) if self.people else None
 
     def _prepare_expressions(self) -> None:
         face_model = self.face_model
@@ -196,7 +205,7 @@ class FaceMeasurer:
 
     def millimetres(self, vertices: Tensor) -> Tensor:
         """Lengths `(N, A)` in the order of `names` of neutral faces `(N, V, 3)`; NaN for what is none."""
-        return self._lengths(self.points(vertices))
+        return self._lengths(self._bare_points(vertices)[0])
 
     def identity_millimetres(self, identity: Tensor) -> Tensor:
         """The same of identity coefficients `(N, K)`, without making meshes."""
@@ -209,10 +218,21 @@ class FaceMeasurer:
 
     def scores(self, vertices: Tensor) -> Tensor:
         """Standard deviations `(N, A)` by which neutral faces `(N, V, 3)` lie above average people, by `names`."""
+        return (self._compared(*self._bare_points(vertices)) - self.mean) / self.deviation
+
+    def _bare_points(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
+        """Points `(N, L, 3)` of neutral faces `(N, V, 3)` without hair, beard and folds, and coefficients `(N, K)`."""
+        identity, size = self._identity_of(vertices)
         basis = self.face_model.identity_basis.flatten(1)
-        moved = (vertices - self.face_model.template).flatten(1)
-        identity = torch.linalg.solve(basis @ basis.T, basis @ moved.T).T
-        return (self._compared(self.points(vertices), identity) - self.mean) / self.deviation
+        grown = (identity[:, self.shape_count :] @ basis[self.shape_count :]).unflatten(1, (-1, 3))
+        return self.points(vertices - size * grown), identity
+
+    def _identity_of(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
+        """Coefficients `(N, K)` of neutral faces `(N, V, 3)`, and by how much the heads are enlarged `(N, 1, 1)`."""
+        template, basis = self.face_model.template.flatten()[None], self.face_model.identity_basis.flatten(1)
+        rows = torch.cat((template, basis)).double()
+        found = torch.linalg.solve(rows @ rows.T, rows @ vertices.flatten(1).double().T).T.float()
+        return found[:, 1:] / found[:, :1], found[:, :1, None]
 
     def identity_scores(self, identity: Tensor) -> Tensor:
         """The same of identity coefficients `(N, K)`, without making meshes: points are linear in them."""

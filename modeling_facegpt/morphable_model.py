@@ -16,7 +16,8 @@
 A point of the mesh is `template + identity @ identity_basis + expression @ expression_basis`, then the eyeballs turn
 about their centres. A closing eye (`config.closing_names`) takes its lids off the person's own shape and onto the
 eyeball, where the lids of everybody meet. Reflectance is `exp(albedo_mean + albedo @ albedo_basis)`: pigments absorb
-light, so they add up in log space (Beer-Lambert).
+light, so they add up in log space (Beer-Lambert). What hides the skin (brows, beard, hair, lipstick) lies over it in
+layers, each with a colour of its own: colour and amount of each layer are linear in the albedo coefficients, too.
 """
 
 import math
@@ -44,7 +45,12 @@ HALF_PRECISION_BUFFERS = (
     "region_masks",
     "shape_directions",
     "closing_weights",
+    "layer_masks",
+    "layer_orders",
 )
+# Of 3DMMs with layers, and of those that know how faces follow from a `Person`. Older ones have neither.
+LAYER_BUFFERS = ("layer_softness", "layer_amounts", "layer_colours")
+PERSON_BUFFERS = ("person_slopes", "person_spread")
 LEARNED_BUFFERS = ("albedo_mean", "albedo_basis")  # what photographs can tell without telling of shape
 
 
@@ -66,6 +72,8 @@ class MorphableModel(FullPrecisionModule, PreTrainedModel):
         "uv_coordinates",
         "eye_centres",
         "eye_centre_basis",
+        *LAYER_BUFFERS,
+        *PERSON_BUFFERS,
         *(f"landmarks_{kind}_barycentrics" for kind in LANDMARK_KINDS),
     ]
 
@@ -86,6 +94,13 @@ class MorphableModel(FullPrecisionModule, PreTrainedModel):
     eye_centre_basis: Tensor  # (num_identity, num_eyes, 3)
     eyeball_vertices: Tensor  # (num_eyes, E) int64
     closing_weights: Tensor  # (len(closing_names), V) how much each vertex belongs to the lids of each eye
+    layer_masks: Tensor  # (L, V) the most that a layer hides of each vertex
+    layer_orders: Tensor  # (L, V) amount of the layer from which on it reaches each vertex
+    layer_softness: Tensor  # (L,) amount between first reaching a vertex and hiding it
+    layer_amounts: Tensor  # (L, 1 + num_albedo) amount of a layer: constant, and per coefficient
+    layer_colours: Tensor  # (L, 1 + num_albedo, 3) its log reflectance: constant, and per coefficient
+    person_slopes: Tensor  # (F, num_identity) mean identity per unit of each of a person's features
+    person_spread: Tensor  # (num_identity, num_identity) what unit noise becomes around that mean
 
     def __init__(self, config: MorphableModelConfig):
         super().__init__(config)
@@ -119,6 +134,9 @@ class MorphableModel(FullPrecisionModule, PreTrainedModel):
         region = self.region("face").float()
         groups = FaceParameters(*(region.new_ones(size) for size in parameter_sizes(self.config)))
         bases = {"identity": self.identity_basis, "expression": self.expression_basis, "albedo": self.albedo_basis}
+        if self.config.layer_names:
+            bases["albedo"] = self._albedo_changes()
+            region = torch.maximum(region, self.layer_masks.amax(0))
         for name, basis in bases.items():
             change = (basis.float().square().sum(-1) @ region).sqrt()
             groups = groups._replace(**{name: change / change.mean().clamp(min=1e-12)})
@@ -217,12 +235,30 @@ class MorphableModel(FullPrecisionModule, PreTrainedModel):
         """
         return _combine(self.template, identity, self.identity_basis)
 
-    def albedo(self, albedo: Tensor) -> Tensor:
-        """Linear RGB reflectance `(N, V, 3)` in [0, 1] of coefficients `(N, num_albedo)`."""
-        values = _combine(self.albedo_mean, albedo, self.albedo_basis)
+    def albedo(self, albedo: Tensor, vertices: Tensor | slice = slice(None)) -> Tensor:
+        """Linear RGB reflectance `(N, V, 3)` in [0, 1] of coefficients `(N, num_albedo)`, or of some vertices only."""
+        skin = _combine(self.albedo_mean[vertices], albedo, self.albedo_basis[:, vertices])
+        values = self._layered(skin, albedo, vertices)
         if self.config.albedo_space == "log":
             values = values.exp()
         return values.clamp(0.0, 1.0)
+
+    def _layered(self, values: Tensor, albedo: Tensor, vertices: Tensor | slice = slice(None)) -> Tensor:
+        """Skin `(N, V, 3)` under the layers that coefficients `(N, num_albedo)` ask for."""
+        for layer in range(len(self.config.layer_names)):
+            amounts, colours = self.layer_amounts[layer], self.layer_colours[layer]
+            amount = amounts[0] + albedo @ amounts[1:]  # (N,)
+            colour = colours[0] + albedo @ colours[1:]  # (N, 3)
+            reached = (amount[:, None] - self.layer_orders[layer, vertices]) / self.layer_softness[layer]
+            cover = self.layer_masks[layer, vertices] * reached.clamp(0.0, 1.0)  # (N, V)
+            values = values + cover[..., None] * (colour[:, None] - values)
+        return values
+
+    def _albedo_changes(self) -> Tensor:
+        """Change `(num_albedo, V, 3)` of log reflectance per coefficient around average people, layers included."""
+        steps = torch.eye(self.config.num_albedo).to(self.albedo_basis)
+        bare = self._layered(_combine(self.albedo_mean, 0 * steps, self.albedo_basis), 0 * steps)
+        return self._layered(_combine(self.albedo_mean, steps, self.albedo_basis), steps) - bare
 
     def turn_eyes(self, vertices: Tensor, identity: Tensor, gaze: Tensor) -> Tensor:
         """Rotate each eyeball about its centre; signs as for the head: yaw to the subject's left, pitch up.
@@ -310,10 +346,26 @@ def _placeholder_buffers(config: MorphableModelConfig) -> dict[str, Tensor]:
         "closing_weights": torch.zeros(len(config.closing_names), vertices),
         "eyeball_vertices": torch.arange(eyeballs[0] * eyeballs[1]).reshape(eyeballs) % vertices,
     }
+    if config.layer_names:
+        buffers |= _placeholder_layers(len(config.layer_names), config)
+    if config.num_person_features:
+        buffers["person_slopes"] = torch.zeros(config.num_person_features, config.num_identity)
+        buffers["person_spread"] = torch.eye(config.num_identity)
     for kind, count in LANDMARK_KINDS.items():
         buffers[f"landmarks_{kind}_triangles"] = torch.arange(count) % triangles
         buffers[f"landmarks_{kind}_barycentrics"] = torch.full((count, 3), 1 / 3)
     return buffers
+
+
+def _placeholder_layers(layers: int, config: MorphableModelConfig) -> dict[str, Tensor]:
+    """Layers of nothing."""
+    return {
+        "layer_masks": torch.zeros(layers, config.num_vertices),
+        "layer_orders": torch.zeros(layers, config.num_vertices),
+        "layer_softness": torch.ones(layers),
+        "layer_amounts": torch.zeros(layers, 1 + config.num_albedo),
+        "layer_colours": torch.zeros(layers, 1 + config.num_albedo, 3),
+    }
 
 
 def _fibonacci_sphere(count: int) -> Tensor:

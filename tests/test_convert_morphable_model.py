@@ -53,6 +53,7 @@ from modeling_facegpt.anny.teeth import (
 )
 from modeling_facegpt.mesh import vertex_normals
 from modeling_facegpt.morphable_model import LANDMARK_KINDS, MorphableModel
+from modeling_facegpt.person import sample_people
 from tests.conftest import REPOSITORY, sphere
 
 
@@ -195,8 +196,12 @@ def test_masks_and_colours_at_known_places():
 
 
 def test_sampled_people_are_adults_and_alike_on_both_sides():
-    phenotypes = sample_phenotypes(500, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    person = sample_people(generator, 500)
+    phenotypes = sample_phenotypes(person, generator)
     assert phenotypes.min() >= 0 and phenotypes.max() <= 1 and phenotypes[:, 1].min() > 0.6
+    assert (phenotypes[person.sex > 0, 0] < 0.5).all() and (phenotypes[person.sex == 0, 0] > 0.5).all()
+    assert phenotypes[person.age.argmax(), 1] == phenotypes[:, 1].max()
     assert torch.allclose(phenotypes[:, 8:].sum(1), torch.ones(500), atol=1e-5)
     changes = sample_changes(["l-eye-scale-incr", "r-eye-scale-incr"], 500, torch.Generator().manual_seed(0))
     both = torch.stack(list(changes.values()))

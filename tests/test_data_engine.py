@@ -147,7 +147,7 @@ def test_faces_that_others_hide_are_not_counted(engine: DataEngine):
 def test_one_of_several_faces_always_counts():
     nothing = FaceParameters(*[torch.zeros(4, 0)] * len(FaceParameters._fields))
     owners, ranks = torch.tensor([0, 0, 0, 1]), torch.zeros(4)
-    heads = _Heads(nothing, torch.zeros(4, 3), owners, torch.tensor([True, True, False, True]), ranks)
+    heads = _Heads(nothing, torch.zeros(4, 3), owners, torch.tensor([True, True, False, True]), ranks, None)
     seen = torch.zeros(4, 68)
     seen[1, :3], seen[2] = 1, 1
     assert _shown_faces(heads, seen).tolist() == [False, True, False, True]

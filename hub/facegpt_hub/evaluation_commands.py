@@ -160,6 +160,35 @@ def morphable_model(
     print_figures(f"morphable-model: {face_model}", figures, facts)
 
 
+@app.command()
+def people(
+    face_model: Annotated[
+        str, typer.Option(help="3DMM: a name, a directory, or owner/name on the Hub.")
+    ] = "anny-head",
+    count: Annotated[int, typer.Option(min=100, help="Random people to measure.")] = 2000,
+    sheets: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw sheets of people (PNG) there.")] = None,
+    facts: Facts = None,
+) -> None:
+    """Whether a 3DMM's people are believable: colours of skin, and how well measures tell what words mean."""
+    with loading(face_model):
+        import torch
+        from facegpt_trainer.evaluation.people import BEFORE, check_knows_people, draw_sheets, evaluate_people
+
+        from modeling_facegpt import MorphableModel
+
+        from .checkpoints import find_checkpoint
+
+        place = find_checkpoint(face_model)
+        model = MorphableModel.from_pretrained(place, dtype=torch.float32, trust_remote_code=False)
+    try:
+        check_knows_people(model)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--face-model") from error
+    for path in draw_sheets(model, sheets) if sheets else ():
+        Console().print(f"{path}")
+    print_figures(f"people: {face_model}", evaluate_people(model, count), facts, BEFORE)
+
+
 def load(model: str, device: str) -> "Checkpoint":
     """A checkpoint, without the bars of its loading."""
     from .checkpoints import load_checkpoint
@@ -168,17 +197,27 @@ def load(model: str, device: str) -> "Checkpoint":
     return load_checkpoint(model, device)
 
 
-def print_figures(title: str, figures: dict[str, float], facts: Path | None) -> None:
-    """A table of figures, and with `facts` a JSON file of them; `-` prints the JSON in place of the table."""
+def print_figures(
+    title: str, figures: dict[str, float], facts: Path | None, before: dict[str, float] | None = None
+) -> None:
+    """A table of figures, beside those of `before` where given, and with `facts` a JSON file of them; `-` prints the
+    JSON in place of the table."""
     content = json.dumps({"evaluation": title, "figures": figures}, indent=1)
     if facts == _STDOUT:
         typer.echo(content)
         return
-    table = Table("figure", "value", title=title)
+    table = Table("figure", *(["before"] if before else []), "value", title=title)
     for name, value in figures.items():
-        table.add_row(name, f"{value:.0f}" if value == int(value) and value > 50 else f"{value:.2f}")
+        row = [_rounded(before[name]) if name in before else "-"] if before else []
+        table.add_row(name, *row, _rounded(value))
     Console().print(table)
     if facts is not None:
         partial = facts.with_name(facts.name + ".partial")
         partial.write_text(content)
         partial.replace(facts)
+
+
+def _rounded(value: float) -> str:
+    if value == int(value) and value > 50:
+        return f"{value:.0f}"
+    return f"{value:.4f}" if 0.95 < value < 1 else f"{value:.2f}"

@@ -13,22 +13,60 @@
 # limitations under the License.
 """Reflectance of anny's head: a mean and a basis of pigments in log space, painted by regions."""
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor
 
 from ..mesh import vertex_normals
+from ..person import sample_people
+from ..person_faces import BROWN_IRIS, COLOUR_AXES, PIGMENT_NAMES, middle_skin, person_quantities, pigment_directions
 from .fields import smooth_modes
-from .regions import smooth_step
+from .hair import beard_mask, fold_lines
+from .regions import ball, smooth_step
 from .source import AnnyHead
 
-NUM_SMOOTH_MODES = 9
+NUM_SMOOTH_MODES = 6
 # The cheeks keep light from the back teeth: log reflectance that is missing there.
-BACK_TEETH_SHADE = 1.8
-ALBEDO_NAMES = (
-    "melanin haemoglobin carotene lip-redness lip-darkness brow-darkness brow-colour beard moustache cheek-redness "
-    "nose-redness ear-redness under-eye-darkness lid-darkness iris-brightness iris-blue iris-green sclera-brightness "
-    "lash-darkness scalp-darkness teeth-brightness mouth-redness freckles"
-).split() + [f"smooth-{i}" for i in range(NUM_SMOOTH_MODES)]
+BACK_TEETH_SHADE = 1.5
+# Quantities that colour the skin and what shows between the lids and the lips, then those of the layers.
+
+PAINTED_NAMES = (
+    *PIGMENT_NAMES,
+    *"lip-redness lip-darkness cheek-redness nose-redness ear-redness under-eye-darkness lid-darkness".split(),
+    *"lash-darkness iris-lightness iris-warmth iris-greenness sclera-yellowness teeth-lightness".split(),
+    *"teeth-yellowness mouth-redness freckles age-spots folds stubble".split(),
+)
+LAYER_NAMES = (
+    "brows brow-lightness brow-warmth brow-greenness moustache beard beard-lightness beard-warmth beard-greenness "
+    "lipstick lipstick-depth hair-reach side-hair hair-lightness hair-warmth hair-greenness"
+).split()
+ALBEDO_NAMES = (*PAINTED_NAMES, *LAYER_NAMES, *(f"smooth-{i}" for i in range(NUM_SMOOTH_MODES)))
+NUM_PEOPLE = 8192  # whose quantities tell what one unit of each coefficient is
+
+
+class Units(NamedTuple):
+    """What each coefficient stands for: quantity = centre + scale * coefficient."""
+
+    centres: Tensor  # (num_albedo,)
+    scales: Tensor  # (num_albedo,)
+
+
+def coefficient_units(generator: torch.Generator) -> Units:
+    """Centres and scales that make every coefficient of random people about one in size.
+
+    What many people lack altogether, such as a beard, is 0 where its coefficient is 0.
+    """
+    quantities = person_quantities(sample_people(generator, NUM_PEOPLE))
+    centres, scales = torch.zeros(len(ALBEDO_NAMES)), torch.ones(len(ALBEDO_NAMES))
+    for index, name in enumerate(ALBEDO_NAMES):
+        if name not in quantities:
+            continue
+        values = quantities[name]
+        lacking = (values == 0).float().mean() > 0.25
+        centres[index] = 0.0 if lacking else values.mean()
+        scales[index] = (values - centres[index]).square().mean().sqrt()
+    return Units(centres, scales)
 
 
 def log_of_srgb(red: float, green: float, blue: float) -> Tensor:
@@ -46,30 +84,26 @@ def albedo_mean(points: Tensor, regions: dict[str, Tensor], occlusion: Tensor) -
         regions (`dict[str, torch.Tensor]`): masks `(V,)` by name.
         occlusion (`torch.Tensor` of shape `(V,)`): share of the sky that each vertex sees; folds are a little darker.
     """
-    skin = log_of_srgb(170, 125, 106)
-    mean = skin.repeat(len(regions["skin"]), 1)
+    mean = middle_skin().repeat(len(regions["skin"]), 1)
     shifts = {
-        "lips": (-0.17, -0.56, -0.36),
-        "brows": (-1.45, -1.40, -1.38),
-        "lashes": (-1.20, -1.20, -1.15),
-        "eyelids": (-0.06, -0.12, -0.08),
-        "cheeks": (0.02, -0.10, -0.07),
-        "nose": (0.00, -0.08, -0.06),
-        "ears": (-0.02, -0.10, -0.08),
-        "under_eyes": (-0.08, -0.13, -0.06),
+        "lips": (-0.12, -0.62, -0.42),
+        "lashes": (-1.30, -1.30, -1.25),
+        "eyelids": (-0.06, -0.10, -0.07),
+        "cheeks": (0.02, -0.06, -0.04),
+        "nose": (0.00, -0.05, -0.04),
+        "ears": (-0.02, -0.08, -0.06),
+        "under_eyes": (-0.04, -0.07, -0.04),
         "nostrils": (-0.80, -1.05, -1.05),
-        "beard": (-0.09, -0.07, -0.04),
-        "scalp": (-0.22, -0.20, -0.16),
     }
     for name, shift in shifts.items():
         mean = mean + regions[name][:, None] * torch.tensor(shift)
     eyes = regions["left_eye"] + regions["right_eye"]
     parts = (
-        (eyes, log_of_srgb(196, 189, 184)),
-        (regions["iris"], log_of_srgb(88, 64, 46)),
+        (eyes, log_of_srgb(214, 208, 202)),
+        (regions["iris"], torch.tensor(BROWN_IRIS)),
         (regions["pupil"], log_of_srgb(20, 18, 18)),
         (regions["mouth_cavity"], log_of_srgb(58, 24, 22)),
-        (regions["teeth"], log_of_srgb(196, 186, 168)),
+        (regions["teeth"], log_of_srgb(222, 214, 196)),
         (regions["tongue"], log_of_srgb(142, 76, 74)),
         (regions["gums"], log_of_srgb(168, 92, 88)),
     )
@@ -79,55 +113,92 @@ def albedo_mean(points: Tensor, regions: dict[str, Tensor], occlusion: Tensor) -
     depth = points[teeth > 0.5, 2].max() - points[:, 2]
     mean = mean - (teeth * BACK_TEETH_SHADE * smooth_step(depth, 0.006, 0.022))[:, None]
     # Inside the mouth the colours above already are those of the dim light there.
-    strength = 0.55 * regions["skin"] + 0.15 * eyes
+    strength = 0.45 * regions["skin"] + 0.15 * eyes
     return mean + (strength * occlusion.clamp_min(0.15).log())[:, None]
 
 
-def albedo_basis(head: AnnyHead, points: Tensor, regions: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-    """Change `(K, V, 3)` of log reflectance per unit of each coefficient, in the order of `ALBEDO_NAMES`."""
-    painted = torch.stack(
-        [mask[:, None] * torch.tensor(colour) for mask, colour in _pigments(head, regions, generator)]
-    )
+def average_albedo(mean: Tensor, directions: Tensor, units: Units, regions: dict[str, Tensor]) -> Tensor:
+    """Log reflectance `(V, 3)` where all coefficients are 0; cheeks, nose and forehead together have the colour of the
+    skin that is meant, whatever else is painted there."""
+    average = units.centres[:, None, None] * directions
+    painted = mean + average[len(PIGMENT_NAMES) :].sum(0)
+    shift = painted[open_skin(regions)].mean(0) - middle_skin()
+    return painted - regions["skin"][:, None] * shift + average[: len(PIGMENT_NAMES)].sum(0)
+
+
+def open_skin(regions: dict[str, Tensor]) -> Tensor:
+    """Where skin is measured, `(V,)` bool: cheeks, nose and forehead without lids, nostrils and what grows there."""
+    open_parts = regions["cheeks"] + regions["nose"] + regions["forehead"]
+    covered = regions["beard"] + regions["brows"] + regions["eyelids"] + regions["lips"] + regions["nostrils"]
+    return (open_parts > 0.5) & (covered < 0.05)
+
+
+def albedo_directions(
+    head: AnnyHead, points: Tensor, regions: dict[str, Tensor], generator: torch.Generator
+) -> Tensor:
+    """Change `(K, V, 3)` of log reflectance per unit of each quantity, in the order of `ALBEDO_NAMES`."""
+    pigments = _pigments(head, points, regions, generator)
+    painted = torch.stack([mask[:, None] * torch.as_tensor(colour) for mask, colour in pigments])
+    layered = torch.zeros(len(LAYER_NAMES), len(points), 3)
     even, odd = smooth_modes(points, head.mirror, regions["skin"], 0.045, NUM_SMOOTH_MODES)
-    colours = torch.tensor([[0.05, 0.06, 0.065], [0.02, 0.05, 0.04]])
+    colours = torch.tensor([[0.020, 0.022, 0.024], [0.006, 0.014, 0.011]])
     smooth = [
         (even if i % 3 < 2 else odd)[i // 3 * 2 + i % 3 % 2][:, None] * colours[i % 2] for i in range(NUM_SMOOTH_MODES)
     ]
-    return torch.cat((painted, torch.stack(smooth)))
+    return torch.cat((painted, layered, torch.stack(smooth)))
 
 
-def _pigments(head: AnnyHead, regions: dict[str, Tensor], generator: torch.Generator) -> list[tuple[Tensor, tuple]]:
-    """Mask `(V,)` and log reflectance change (RGB) of each named pigment but the smooth ones."""
-    skin, lips, brows = regions["skin"], regions["lips"], regions["brows"]
+def _pigments(
+    head: AnnyHead, points: Tensor, regions: dict[str, Tensor], generator: torch.Generator
+) -> list[tuple[Tensor, Any]]:
+    """Mask `(V,)` and log reflectance change (RGB) of each of `PAINTED_NAMES`."""
+    skin, lips = regions["skin"], regions["lips"]
     eyes = regions["left_eye"] + regions["right_eye"]
     iris = regions["iris"] - regions["pupil"]
-    # Hair and lips are dark of their own, and darken less than the skin around them.
-    melanin = skin * (1 - 0.45 * brows) * (1 - 0.25 * lips) * (1 - 0.5 * regions["lashes"])
+    tone, blood, carotene = pigment_directions()
+    # Lips and lashes are dark of their own, and darken less than the skin around them.
+    coloured = skin * (1 - 0.25 * lips) * (1 - 0.5 * regions["lashes"])
+    lines, _ = fold_lines(points)
+    beard, moustache = beard_mask(points, regions)
+    exposed = skin * (1 - lips) * (1 - regions["neck"]) * (1 - regions["eyelids"])
+    axes = torch.tensor(COLOUR_AXES)
     return [
-        (melanin, (-0.38, -0.50, -0.55)),
-        (skin, (0.02, -0.06, -0.05)),
-        (skin, (-0.01, -0.02, -0.05)),
-        (lips, (0.03, -0.17, -0.11)),
-        (lips, (-0.14, -0.18, -0.16)),
-        (brows, (-0.55, -0.55, -0.52)),
-        (brows, (0.12, 0.0, -0.06)),
-        (regions["beard"], (-0.15, -0.13, -0.09)),
-        (regions["moustache"], (-0.14, -0.12, -0.09)),
-        (regions["cheeks"], (0.02, -0.065, -0.045)),
+        (coloured, tone),
+        (coloured, blood),
+        (coloured, carotene),
+        (lips, (0.03, -0.22, -0.14)),
+        (lips, (-0.22, -0.10, -0.08)),
+        (regions["cheeks"], (0.03, -0.075, -0.050)),
         (regions["nose"], (0.02, -0.08, -0.06)),
         (regions["ears"], (0.03, -0.09, -0.07)),
-        (regions["under_eyes"], (-0.07, -0.09, -0.06)),
-        (regions["eyelids"], (-0.13, -0.14, -0.12)),
-        (iris, (0.42, 0.48, 0.52)),
-        (iris, (-0.22, 0.14, 0.50)),
-        (iris, (-0.05, 0.16, 0.02)),
-        (eyes - regions["iris"], (0.10, 0.13, 0.15)),
-        (regions["lashes"], (-0.30, -0.30, -0.28)),
-        (regions["scalp"], (-0.15, -0.15, -0.14)),
-        (regions["teeth"], (0.08, 0.10, 0.16)),
-        (regions["mouth_cavity"] + regions["tongue"], (0.12, -0.05, -0.05)),
-        (skin * _speckle(head, generator), (-0.025, -0.04, -0.045)),
+        (regions["under_eyes"], (-0.09, -0.11, -0.08)),
+        (regions["eyelids"], (-0.17, -0.19, -0.16)),
+        (regions["lashes"], (-0.32, -0.32, -0.30)),
+        (iris, axes[0]),
+        (iris, axes[1]),
+        (iris, axes[2]),
+        (eyes - regions["iris"], (-0.06, -0.09, -0.20)),
+        (regions["teeth"], (0.05, 0.06, 0.08)),
+        (regions["teeth"], (-0.05, -0.09, -0.22)),
+        (regions["mouth_cavity"] + regions["tongue"], (0.10, -0.05, -0.05)),
+        (exposed * _freckled(points) * _spots(head, generator, 0.9), (-0.30, -0.48, -0.62)),
+        (exposed * _spots(head, generator, 1.7), (-0.35, -0.50, -0.60)),
+        (skin * lines, (-0.30, -0.38, -0.40)),
+        (torch.maximum(beard, moustache), (-0.62, -0.56, -0.44)),
     ]
+
+
+def _freckled(points: Tensor) -> Tensor:
+    """Where freckles are, `(V,)`: over nose and cheeks, fewer on the forehead."""
+    return torch.maximum(
+        ball(points, (0.022, -0.030, 0.010), (0.040, 0.024, 0.05)),
+        0.5 * ball(points, (0.0, 0.045, 0.01), (0.05, 0.03, 0.05)),
+    )
+
+
+def _spots(head: AnnyHead, generator: torch.Generator, rareness: float) -> Tensor:
+    """Random spots `(V,)` in [0, 1], about as large as a few triangles; the rarer, the fewer."""
+    return ((_speckle(head, generator) - rareness + 0.6) / 0.9).clamp(0, 1)
 
 
 def _speckle(head: AnnyHead, generator: torch.Generator) -> Tensor:

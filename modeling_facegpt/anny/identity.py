@@ -18,6 +18,8 @@ import re
 import torch
 from torch import Tensor
 
+from ..person import Person
+from ..person_faces import person_features
 from .fields import smooth_modes
 from .people import average_changes, average_phenotypes, face_changes, shapes_of
 from .source import AnnyHead
@@ -97,6 +99,25 @@ def _fixed_signs(basis: Tensor) -> Tensor:
     """Signs that make each component's largest entry positive: eigenvectors come with either."""
     flat = basis.flatten(1)
     return flat.gather(1, flat.abs().argmax(1, keepdim=True)).sign().flatten()
+
+
+def person_distribution(people: Tensor, person: Person, basis: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """How identity follows from people: slopes `(F, K)` on their features, and spread `(K, K)` around that.
+
+    Args:
+        people (`torch.Tensor` of shape `(N, V, 3)`): heads of N people, without the random fields.
+        person (`Person`): whose heads they are.
+        basis (`torch.Tensor` of shape `(K, V, 3)`): whitened, so that all people together have unit covariance.
+        weights (`torch.Tensor` of shape `(V,)`): how much each vertex counts.
+    """
+    coefficients = project_shapes(people - people.mean(0), basis, weights).double()  # (N, K)
+    features = person_features(person).double()
+    centred = features - features.mean(0)
+    slopes = torch.linalg.lstsq(centred, coefficients).solution  # (F, K)
+    covariance = centred.T @ centred / len(centred)
+    left = torch.eye(len(basis), dtype=torch.float64) - slopes.T @ covariance @ slopes
+    values, vectors = torch.linalg.eigh(left)
+    return slopes.float(), (vectors * values.clamp(min=1e-4).sqrt()).float()
 
 
 def direction_changes(head: AnnyHead) -> dict[str, list[str]]:

@@ -31,12 +31,16 @@ from modeling_facegpt.face_parameters import FaceParameters, vector_to_parameter
 
 from ..grammar.attributes import EDIT_STEP, default_picture_camera
 from ..grammar.dialogues import Dialogue, Edit
+from ..grammar.person_edits import person_edit_is_present
 from ..grammar.text_dialogues import TextGrammar
 from .dialogues import BATCH, SPLIT, Answer, Talker, answer_dialogues
 from .held_out import held_out_seed
 from .requests import share, shows
 
-KINDS, OTHER_KINDS = {"shape": "shape", "emotion": "expression", "action": "expression"}, "pose, gaze or light"
+KINDS, OTHER_KINDS = (
+    {"shape": "shape", "person": "person", "emotion": "expression", "action": "expression"},
+    "pose, gaze or light",
+)
 HALF_A_STEP = 0.5  # of the change that an edit asks for: less does not count as done
 
 
@@ -118,6 +122,8 @@ def edit_is_present(measurer: FaceMeasurer, before: FaceParameters, after: FaceP
         index = measurer.names.index(edit.name)
         change = measurer.scores(neutral)[0, index] - measurer.scores(model.neutral(before.identity))[0, index]
         return bool(change / (EDIT_STEP * edit.amount) > HALF_A_STEP)
+    if edit.kind == "person":
+        return person_edit_is_present(measurer, before, after, edit.name, edit.amount)
     if edit.kind in ("emotion", "action"):
         moved = (after.expression @ model.expression_basis.flatten(1)).unflatten(-1, (-1, 3))
         shown = measurer.measure_expression(neutral + moved, neutral)

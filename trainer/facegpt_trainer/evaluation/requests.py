@@ -33,8 +33,10 @@ from modeling_facegpt.face_measurements import (
 from modeling_facegpt.face_parameters import FaceParameters
 from modeling_facegpt.facial_expressions import CALM, EMOTIONS
 from modeling_facegpt.flow_head import likely_squared_radius
+from modeling_facegpt.person_faces import draw_anybody
 
 from ..grammar.dialogues import Dialogue, Wanted
+from ..grammar.person_words import PERSON_WORDS, is_measured, middle_of
 from ..grammar.text_dialogues import TextGrammar
 from .held_out import held_out_seed
 
@@ -60,11 +62,15 @@ class Judgement(NamedTuple):
     shape: list[list[bool]]  # one value per named measure
     expression: list[bool | None]  # None: none was named
     other: list[list[bool]]  # pose and light
+    people: list[list[bool]]  # one value per word on who it is
 
     def complete(self) -> list[bool]:
         """Whether everything is there that was named."""
-        rows = zip(self.shape, self.expression, self.other, strict=True)
-        return [all(shape) and expression is not False and all(other) for shape, expression, other in rows]
+        rows = zip(self.shape, self.expression, self.other, self.people, strict=True)
+        return [
+            all(shape) and expression is not False and all(other) and all(people)
+            for shape, expression, other, people in rows
+        ]
 
 
 @torch.no_grad()
@@ -75,6 +81,7 @@ def judge_faces(measurer: FaceMeasurer, faces: FaceParameters, wanted: Sequence[
     vertices = neutral + (faces.expression @ model.expression_basis.flatten(1)).unflatten(-1, (-1, 3))
     scores, shown = measurer.scores(neutral), measurer.measure_expression(vertices, neutral)
     emotions, pose, light = strongest_emotion(shown), measure_pose(faces), measure_light(faces.light)
+    people = _judge_people(measurer, faces, wanted)
     shape, expression, other = [], [], []
     for row, asked in enumerate(wanted):
         shape.append([bool(sign * scores[row, measurer.names.index(n)] > PRESENT) for n, sign in asked.shape.items()])
@@ -85,7 +92,17 @@ def judge_faces(measurer: FaceMeasurer, faces: FaceParameters, wanted: Sequence[
         turned = {"left": pose.yaw[row], "right": -pose.yaw[row], "up": pose.pitch[row], "down": -pose.pitch[row]}
         found = [bool(turned[asked.turned] > LEAST_TURN)] if asked.turned else []
         other.append(found + ([bool(sided[asked.light] > LEAST_SIDE_LIGHT)] if asked.light else []))
-    return Judgement(shape, expression, other)
+    return Judgement(shape, expression, other, people)
+
+
+def _judge_people(measurer: FaceMeasurer, faces: FaceParameters, wanted: Sequence[Wanted]) -> list[list[bool]]:
+    """Which of the named words on people hold of N faces: at least half-way from clearly not to clearly so."""
+    measures = measurer.measure_people(faces.identity, faces.albedo)
+    if measures is None:
+        return [[False for _ in asked.words] for asked in wanted]
+    names = {name for asked in wanted for name in asked.words}
+    held = {name: is_measured(PERSON_WORDS[name], measures) > middle_of(PERSON_WORDS[name]) for name in names}
+    return [[bool(held[name][row]) for name in asked.words] for row, asked in enumerate(wanted)]
 
 
 def shows(expression: str, emotion: str | None, signs: dict[str, Tensor]) -> bool:
@@ -157,10 +174,12 @@ def _figures(judged: Sequence[Judgement], likely: Tensor) -> dict[str, float]:
     shape = [found for part in judged for row in part.shape for found in row]
     expression = [found for part in judged for found in part.expression if found is not None]
     other = [found for part in judged for row in part.other for found in row]
+    people = [found for part in judged for row in part.people for found in row]
     parts = {
         "named shapes present, %": shape,
         "named expressions present, %": expression,
         "named poses and lights present, %": other,
+        "named properties of people present, %": people,
         "all that was named present, %": [found for part in judged for found in part.complete()],
         "within the 99 % ball of people, %": likely.tolist(),
     }
@@ -171,8 +190,8 @@ def _diversity(measurer: FaceMeasurer, spreads: list[float]) -> dict[str, float]
     if not spreads:
         return {}
     generator = torch.Generator().manual_seed(0)
-    people = torch.randn(RANDOM_PEOPLE, measurer.face_model.config.num_identity, generator=generator)
-    chance = identity_spread(measurer, people)
+    people, _ = draw_anybody(generator, measurer.face_model, RANDOM_PEOPLE)
+    chance = identity_spread(measurer, people.identity)
     return {"difference between samples, % of that of random people": 100 * sum(spreads) / len(spreads) / chance}
 
 

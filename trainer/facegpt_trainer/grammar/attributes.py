@@ -29,6 +29,8 @@ from modeling_facegpt.face_head import HEAD_SIZE
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import FaceParameters
 from modeling_facegpt.facial_expressions import ACTIONS, CALM, EMOTIONS
+from modeling_facegpt.person import sample_people
+from modeling_facegpt.person_faces import FaceCode, draw_anybody, draw_code
 from modeling_facegpt.rotations import (
     matrix_to_rotation_6d,
     matrix_to_yaw_pitch_roll,
@@ -39,6 +41,7 @@ from modeling_facegpt.rotations import (
 from modeling_facegpt.shading import spherical_harmonics
 
 from ..pictures.face_sampler import normal, sample_light, uniform
+from .person_words import PERSON_WORDS, Wanted, is_measured, middle_of, wanted_of
 
 # A face from words is looked at as a passport photograph is, by the camera that is assumed where none is given.
 DEFAULT_FOCAL = 1.2
@@ -53,6 +56,8 @@ LARGEST_TURN = 55.0
 LEAST_EFFICIENCY = 0.3  # below, a named slider moves a measure mostly by the way
 SIDE_LIGHT = 0.85  # share of the light from everywhere
 BRIGHTER = 1.35
+MOST_DRAWS = 8
+PEOPLE_OF_MEAN = 128  # of whom the mean face is taken
 PORTRAITS_OF_MEAN = 512  # their light and expression are averaged; the other means are known
 # Prefixes of the 3DMM's named directions that change one part and little else.
 SLIDER_PREFIXES = {
@@ -100,8 +105,13 @@ class ShapeSpace:
         self.average = average_portrait(measurer)
         steps = [self._edit_direction(name) for name in self.names]
         self.edit_steps = torch.stack(steps)  # (A, K) what raises each measure by one standard deviation
+        self.knows_people = measurer.people is not None
         self._slopes = measurer.slopes.numpy()
-        self._products = self._slopes @ self._slopes.T + 1e-4 * np.eye(len(self.names), dtype=np.float32)
+        # Whom a face belongs to stays: shape changes by what people of the same sex, age and build differ in.
+        spread = measurer.face_model.person_spread.numpy() if self.knows_people else np.eye(measurer.slopes.shape[1])
+        self._moves = (self._slopes @ spread @ spread.T).astype(np.float32)  # (A, K)
+        self._products = self._moves @ self._slopes.T + 1e-4 * np.eye(len(self.names), dtype=np.float32)
+        self._typical: dict[tuple, FaceCode] = {}
         unit = torch.nn.functional.normalize(measurer.slopes, dim=-1)
         self._likeness = (unit @ unit.T).abs().tolist()
 
@@ -135,7 +145,29 @@ class ShapeSpace:
         # NumPy calls cost a tenth of PyTorch's, and there are thousands of them a second.
         missing = np.array(list(wanted.values()), dtype=np.float32) - rows @ identity[0].numpy()  # (A,)
         products = self._products[np.ix_(index, index)]
-        return identity + torch.from_numpy(np.linalg.solve(products, missing) @ rows)
+        return identity + torch.from_numpy(np.linalg.solve(products, missing) @ self._moves[index])
+
+    def person(self, generator: torch.Generator, words: tuple[str, ...]) -> FaceCode:
+        """Shape and colours of a random person of whom these of `PERSON_WORDS` hold; drawn anew where chance made a
+        face that does not show it."""
+        for _ in range(MOST_DRAWS):
+            code = draw_code(generator, self.measurer.face_model, sample_people(generator, 1, wanted_of(words)))
+            measures = self.measurer.measure_people(*code) if words else None
+            if measures is None or all(
+                float(is_measured(PERSON_WORDS[name], measures)) > middle_of(PERSON_WORDS[name]) for name in words
+            ):
+                break
+        return code
+
+    def typical_person(self, wanted: Wanted) -> FaceCode:
+        """Their mean over all such people."""
+        key = tuple(sorted(wanted.items()))
+        if key not in self._typical:
+            generator = torch.Generator().manual_seed(0)
+            person = sample_people(generator, PEOPLE_OF_MEAN, wanted)
+            code = draw_code(generator, self.measurer.face_model, person, 0.0)
+            self._typical[key] = FaceCode(*(group.mean(0, keepdim=True) for group in code))
+        return self._typical[key]
 
     def change(self, face: FaceParameters, measure: str, steps: float) -> FaceParameters:
         """Another shape of one part: `steps` standard deviations more of a measure, other groups untouched."""
@@ -149,10 +181,11 @@ def sample_portraits(generator: torch.Generator, measurer: FaceMeasurer, faces: 
     across = (torch.tensor(PORTRAIT_MIDDLE) - 0.5) * depth / DEFAULT_FOCAL
     translation = torch.cat((across, torch.tensor([depth]))).expand(faces, 3)
     yaw, pitch, roll = (math.radians(4) * torch.randn(3, faces, generator=generator)).clamp(-0.13, 0.13)
+    spread = uniform(generator, 0.8, 1.05, faces, 1)
+    code, _ = draw_anybody(generator, measurer.face_model, faces, spread)
     return FaceParameters(
-        identity=uniform(generator, 0.8, 1.05, faces, 1)
-        * torch.randn(faces, config.num_identity, generator=generator),
-        albedo=torch.randn(faces, config.num_albedo, generator=generator),
+        identity=code.identity,
+        albedo=code.albedo,
         expression=normal(generator, 0.02, faces, config.num_expression).clamp(0.0, 0.06),
         light=sample_light(generator, faces),
         rotation=matrix_to_rotation_6d(yaw_pitch_roll_to_matrix(yaw, pitch, roll)),

@@ -47,12 +47,13 @@ class Wanted(NamedTuple):
     expression: str | None = None  # of EMOTIONS, ACTIONS or calm; None: not said
     turned: str | None = None  # "left", "right", "up" or "down"
     light: str | None = None  # "left", "right", "above" or "below" of the picture
+    words: tuple[str, ...] = ()  # of PERSON_WORDS
 
 
 class Edit(NamedTuple):
     """One change of a face, `amount` times the usual one."""
 
-    kind: str  # shape, emotion, action, yaw, pitch, roll, gaze yaw, gaze pitch, light, brightness, straight
+    kind: str  # shape, person, emotion, action, yaw, pitch, roll, gaze yaw, gaze pitch, light, brightness, straight
     name: str = ""  # the measure, expression, action or side
     amount: float = 1.0
 

@@ -41,10 +41,12 @@ from .attributes import (
 )
 from .dialogues import Edit, Script, Source, fill
 from .face_prompts import explicit_request, show_expression
+from .person_edits import PERSON_EDITS, change_person
 
 DEGREES = {"": 1.0, "a little": 0.5, "much": 1.6}  # before comparatives
 ADJECTIVE_DEGREES = {"": 1.0, "slightly": 0.6, "very": 1.3}
 MORE, LESS = 1.5, 0.5
+PERSON_EDIT_SHARE = 0.3  # of the edits, where the 3DMM knows people
 LARGEST_AMOUNT = 2.4
 PRONOUNS = (("he", "him", "his"), ("she", "her", "her"), ("they", "them", "their"), ("it", "it", "its"))
 EMOTION_VERBS = {"happy": "smile", "amused": "laugh", "loving": "blow a kiss"}
@@ -104,6 +106,8 @@ def apply_edit(shapes: ShapeSpace, face: FaceParameters, edit: Edit) -> FacePara
     match edit.kind:
         case "shape":
             return shapes.change(face, edit.name, EDIT_STEP * amount)
+        case "person":
+            return change_person(measurer, face, edit.name, amount)
         case "emotion":
             return express(face, measurer, edit.name, amount)
         case "action":
@@ -127,6 +131,8 @@ def edit_request(source: Source) -> EditRequest:
     """One edit that needs no earlier one."""
     pronoun, person, possessive = source.choose(PRONOUNS)
     blanks = {"pronoun": pronoun, "object": person, "possessive": possessive}
+    if source.shapes.knows_people and source.chance(PERSON_EDIT_SHARE):
+        return _person_request(source, blanks)
     kind = source.random.random()
     if kind < 0.38:
         return _shape_request(source, blanks)
@@ -141,6 +147,13 @@ def edit_request(source: Source) -> EditRequest:
         text = source.word(wordings.VERB_EDIT, verb=source.choose(verbs), **blanks)
         return EditRequest(text, Edit(name, amount=float(sign)))
     return _light_request(source)
+
+
+def _person_request(source: Source, blanks: dict[str, str]) -> EditRequest:
+    name = source.choose(tuple(PERSON_EDITS))
+    texts = PERSON_EDITS[name].texts
+    template = texts[-1] if source.split == "held_out_wordings" else source.choose(texts[:-1])
+    return EditRequest(fill(template, blanks), Edit("person", name))
 
 
 def _shape_request(source: Source, blanks: dict[str, str]) -> EditRequest:
@@ -248,6 +261,8 @@ def _one_more_turn(source: Source, script: Script, history: list[_State]) -> Non
 
 
 def _has_degrees(edit: Edit) -> bool:
+    if edit.kind == "person":
+        return PERSON_EDITS[edit.name].degrees
     return edit.kind not in ("straight",) and edit.name != CALM
 
 

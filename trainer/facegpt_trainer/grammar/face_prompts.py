@@ -18,14 +18,23 @@ from typing import NamedTuple
 
 import torch
 
-from facegpt_trainer.grammar.face_words import ACTION_WORDS, EMOTION_WORDS, SHAPE_WORDS, shape_phrase
+from facegpt_trainer.grammar.face_words import ACTION_WORDS, EMOTION_WORDS, SHAPE_WORDS, shape_phrase, with_article
 from modeling_facegpt.face_parameters import FaceParameters
 from modeling_facegpt.facial_expressions import ACTIONS, CALM, EMOTIONS
 
 from . import wordings
 from .attributes import CLEARLY, SPREAD, express, face_camera, light_from, turn
 from .dialogues import Script, Source, Wanted, fill
-from .situations import DESCRIBED_PEOPLE, HELD_OUT_SITUATIONS, PEOPLE, TRAINING_SITUATIONS, Person
+from .person_words import PERSON_WORDS, wanted_of, words_that_fit
+from .situations import (
+    DESCRIBED_PEOPLE,
+    HELD_OUT_SITUATIONS,
+    MORE_DESCRIBED_PEOPLE,
+    MORE_PEOPLE,
+    PEOPLE,
+    TRAINING_SITUATIONS,
+    Person,
+)
 
 MOST_ALIKE = 0.5  # cosine between the slopes of measures that are asked for together
 TURNS = {"left": (28.0, 0.0), "right": (-28.0, 0.0), "up": (0.0, 20.0), "down": (0.0, -20.0)}
@@ -63,6 +72,7 @@ class _Plan(NamedTuple):
     person: Person
     shape: dict[str, int]
     expression: str | None
+    words: tuple[str, ...] = ()  # of PERSON_WORDS, beside those of the person
 
 
 def explicit_request(source: Source) -> Request:
@@ -73,7 +83,8 @@ def explicit_request(source: Source) -> Request:
     phrase = _phrase(source, plan)
     phrase += f", {TURN_PHRASES[turned]}" if turned else ""
     phrase += f", {LIGHT_PHRASES[light]}" if light else ""
-    wanted = Wanted(plan.shape, plan.expression, turned, light)
+    words = (*plan.person.words, *plan.words) if source.shapes.knows_people else ()
+    wanted = Wanted(plan.shape, plan.expression, turned, light, words)
     return _request(source, source.word(wordings.EXPLICIT, phrase=phrase), plan.person, wanted)
 
 
@@ -84,12 +95,13 @@ def speculative_request(source: Source) -> tuple[Request, Person]:
     situation = source.choose([situation for situation in situations if situation.emotion == emotion])
     template = source.template(wordings.SPECULATIVE)
     # `he who` is no everyday English.
+    everybody = MORE_PEOPLE if source.shapes.knows_people else PEOPLE
     person = source.choose(
-        [person for person in PEOPLE if " who " not in template or person.subject != person.pronoun]
+        [person for person in everybody if " who " not in template or person.subject != person.pronoun]
     )
     blanks = {"subject": person.subject, "possessive": person.possessive, "clause": situation.clause}
     text = fill(template, blanks)
-    wanted = Wanted({}, situation.emotion)
+    wanted = Wanted({}, situation.emotion, words=person.words if source.shapes.knows_people else ())
     return _request(source, text, person, wanted), person
 
 
@@ -100,9 +112,11 @@ def _request(source: Source, text: str, person: Person, wanted: Wanted) -> Reque
 def draw_face(source: Source, person: Person, wanted: Wanted) -> FaceParameters:
     """A random person who is as the words say, and otherwise anybody."""
     face = source.portrait()
-    scores = {
-        name: sign * (CLEARLY + SPREAD * abs(source.random.gauss(0, 1))) for name, sign in wanted.shape.items()
-    } | {name: value * source.random.uniform(*PERSON_AMOUNTS) for name, value in person.shape.items()}
+    scores = {name: sign * (CLEARLY + SPREAD * abs(source.random.gauss(0, 1))) for name, sign in wanted.shape.items()}
+    if source.shapes.knows_people:
+        face = face._replace(**source.shapes.person(source.generator, wanted.words)._asdict())
+    else:
+        scores |= {name: value * source.random.uniform(*PERSON_AMOUNTS) for name, value in person.shape.items()}
     scores = {name: value for name, value in scores.items() if name in source.shapes.names}
     if scores:
         face = face._replace(identity=source.shapes.impose(face.identity, scores))
@@ -117,9 +131,11 @@ def draw_face(source: Source, person: Person, wanted: Wanted) -> FaceParameters:
 def typical_face(source: Source, person: Person, wanted: Wanted) -> FaceParameters:
     """The mean of what `draw_face` draws: the average person, and everything that is asked for at its mean amount."""
     face = source.shapes.average
-    scores = {name: sign * (CLEARLY + SPREAD * MEAN_DEVIATION) for name, sign in wanted.shape.items()} | {
-        name: value * MEAN_OF_PERSON for name, value in person.shape.items() if name in source.shapes.names
-    }
+    scores = {name: sign * (CLEARLY + SPREAD * MEAN_DEVIATION) for name, sign in wanted.shape.items()}
+    if source.shapes.knows_people:
+        face = face._replace(**source.shapes.typical_person(wanted_of(wanted.words))._asdict())
+    else:
+        scores |= {n: value * MEAN_OF_PERSON for n, value in person.shape.items() if n in source.shapes.names}
     if scores:
         face = face._replace(identity=source.shapes.impose(face.identity, scores))
     if wanted.expression not in (None, CALM):
@@ -144,16 +160,26 @@ def show_expression(source: Source, face: FaceParameters, expression: str, stren
 def _plan(source: Source) -> _Plan:
     """Properties that the split may ask for together."""
     while True:
-        person = source.choose(DESCRIBED_PEOPLE)
+        knows_people = source.shapes.knows_people
+        person = source.choose(MORE_DESCRIBED_PEOPLE if knows_people else DESCRIBED_PEOPLE)
+        words = _sample_words(source, person) if knows_people else ()
         count = source.choose((0, 1, 1, 1, 2, 2, 2, 3))
         shape = _sample_shape(source, count)
-        expression = _sample_expression(source, certain=not shape)
+        expression = _sample_expression(source, certain=not shape and not words)
         properties = [f"{name} {sign}" for name, sign in shape.items()] + ([expression] if expression else [])
         possible = not (set(shape) & set(person.shape))
         if possible and (
             len(properties) < 2 and source.split != "held_out_combinations" or source.may_join(properties)
         ):
-            return _Plan(person, shape, expression)
+            return _Plan(person, shape, expression, words)
+
+
+def _sample_words(source: Source, person: Person) -> tuple[str, ...]:
+    """None to two properties that such a person may have together."""
+    words: tuple[str, ...] = ()
+    for _ in range(source.choose((0, 0, 1, 1, 1, 2))):
+        words += (source.choose(words_that_fit((*person.words, *words))),)
+    return words
 
 
 def _sample_shape(source: Source, count: int) -> dict[str, int]:
@@ -176,17 +202,31 @@ def _sample_expression(source: Source, certain: bool) -> str | None:
 def _phrase(source: Source, plan: _Plan) -> str:
     """Such as `an old man with a broad nose, laughing`."""
     synonym = source.random.randrange(2)
-    shape = join_words([shape_phrase(name, sign, synonym) for name, sign in plan.shape.items()])
-    blanks = {"person": plan.person.subject, "shape": shape}
+    subject, phrases = _spoken_words(source, plan)
+    shape = join_words([*phrases, *(shape_phrase(name, sign, synonym) for name, sign in plan.shape.items())])
+    blanks = {"person": subject, "shape": shape}
     if plan.expression is None:
-        return _fill_in(source, wordings.SHAPE_ONLY, blanks)
+        return _fill_in(source, wordings.SHAPE_ONLY, blanks) if shape else subject
     words = EMOTION_WORDS | ACTION_WORDS
     blanks["expression"] = words[plan.expression][synonym]
     # `who is with closed eyes` is no English: what begins with a preposition stands behind a comma.
     if blanks["expression"].startswith("with "):
-        before = _fill_in(source, wordings.SHAPE_ONLY, blanks) if shape else blanks["person"]
+        before = _fill_in(source, wordings.SHAPE_ONLY, blanks) if shape else subject
         return f"{before}, {blanks['expression']}"
     return _fill_in(source, wordings.PHRASES if shape else wordings.EXPRESSION_ONLY, blanks)
+
+
+def _spoken_words(source: Source, plan: _Plan) -> tuple[str, list[str]]:
+    """The person with what is said before the noun, such as `an old bearded man`, and what is said behind `with`."""
+    article, *described = plan.person.subject.split()
+    phrases = []
+    for name in plan.words:
+        word = PERSON_WORDS[name]
+        if word.adjectives and (not word.phrases or source.chance(0.5)):
+            described.insert(-1, source.choose(word.adjectives))
+        else:
+            phrases.append(source.choose(word.phrases))
+    return (with_article(" ".join(described)) if article in ("a", "an") else plan.person.subject), phrases
 
 
 def _fill_in(source: Source, kind: wordings.Wordings, blanks: dict[str, str]) -> str:

@@ -47,7 +47,14 @@ from . import wordings
 from .dialogues import Script, Source, capital, fill
 from .face_edits import PRONOUNS, lively_portrait
 from .face_prompts import join_words
+from .person_words import PERSON_WORDS, is_measured
 
+# Said of a face when they hold, the most striking first; and what goes without saying.
+TOLD_WORDS = (
+    *("bearded", "moustache", "stubbly", "bald", "red-haired", "grey", "freckled", "lipstick"),
+    *("blue-eyed", "green-eyed", "wrinkled", "pale", "dark", "tanned", "thick eyebrows", "thin eyebrows"),
+)
+IMPLIED = ({"thick eyebrows", "man"}, {"thin eyebrows", "woman"})
 WITNESSED = 16  # people that are measured at once
 AVERAGE = 0.6  # standard deviations within which a measure is called average
 CLEAR_CORRELATION, CLEAR_LEAD = 0.6, 0.08  # of the strongest emotion, and before the next one
@@ -85,6 +92,7 @@ class Truth(NamedTuple):
     roll: str | None  # left, right shoulder
     gaze: str | None  # left, right of the subject
     light: str | None  # left, right of the picture
+    words: dict[str, bool | None] | None = None  # of PERSON_WORDS; None where the 3DMM does not know people
 
 
 def tell_truths(measurer: FaceMeasurer, faces: FaceParameters) -> list[Truth]:
@@ -95,6 +103,7 @@ def tell_truths(measurer: FaceMeasurer, faces: FaceParameters) -> list[Truth]:
     pose, (gaze, _), light = measure_pose(faces), measure_gaze(faces), measure_light(faces.light)
     columns = torch.stack((*pose, gaze, light.from_right, shown.mouth_opening), dim=-1).tolist()
     masculinity = measurer.names.index("masculinity") if "masculinity" in measurer.names else None
+    words = measured_words(measurer, faces)
     truths = []
     for row, (yaw, pitch, roll, looks, right, opening) in enumerate(columns):
         closed = shown.eyes_closed[row]
@@ -110,9 +119,22 @@ def tell_truths(measurer: FaceMeasurer, faces: FaceParameters) -> list[Truth]:
                 roll=side_word(roll, STRAIGHT, TURNED, "left", "right"),
                 gaze=side_word(looks, GAZE_STRAIGHT, GAZE_TURNED, "left", "right"),
                 light=side_word(right, LIGHT_EVEN, LIGHT_SIDED, "right", "left"),
+                words=words[row] if words else None,
             )
         )
     return truths
+
+
+def measured_words(measurer: FaceMeasurer, faces: FaceParameters) -> list[dict[str, bool | None]] | None:
+    """Which of `PERSON_WORDS` hold of N faces; `None` for a word of which it is not clear."""
+    measures = measurer.measure_people(faces.identity, faces.albedo)
+    if measures is None:
+        return None
+    columns = {name: is_measured(word, measures).tolist() for name, word in PERSON_WORDS.items()}
+    return [
+        {name: _clear(columns[name][row], word.no, word.yes) for name, word in PERSON_WORDS.items()}
+        for row in range(len(faces.identity))
+    ]
 
 
 def clear_emotions(shown: ExpressionMeasures) -> list[str | None]:
@@ -147,11 +169,25 @@ def describe(names: tuple[str, ...], truth: Truth, most: int = 2) -> str:
     """One sentence: who, with which shape, doing what, turned where."""
     by_name = dict(zip(names, truth.scores.tolist(), strict=True))
     person = person_words(by_name.get("masculinity", 0.0), by_name.get("age", 0.0))
-    shape = join_words(shape_phrases(names, truth.scores, most))
+    phrases = shape_phrases(names, truth.scores, most)
+    if truth.words is not None:
+        person, seen = spoken_words(truth.words)
+        phrases = [*seen, *phrases[:1]]
+    shape = join_words(phrases)
     parts = [f"{with_article(person)} with {shape}" if shape else with_article(person)]
     parts += [EMOTION_WORDS[truth.emotion][0]] if truth.emotion else []
     parts += [f"turned to the {truth.yaw}"] if truth.yaw else []
     return capital(", ".join(parts) + ".")
+
+
+def spoken_words(words: dict[str, bool | None]) -> tuple[str, list[str]]:
+    """Such as `old man`, and up to two things that he has, such as `a beard`."""
+    sex = next((name for name in ("woman", "man") if words[name]), "person")
+    years = next(
+        (PERSON_WORDS[name].adjectives[-1] for name in ("young", "middle-aged", "elderly") if words[name]), ""
+    )
+    have = [name for name in TOLD_WORDS if words[name] and not any({name, sex} <= pair for pair in IMPLIED)]
+    return f"{years} {sex}".strip(), [PERSON_WORDS[name].phrases[0] for name in have[:2]]
 
 
 def person_words(masculinity: float, age: float) -> str:
@@ -215,6 +251,19 @@ def state_question(source: Source, truth: Truth) -> tuple[str, str] | None:
     return None
 
 
+def person_question(source: Source, words: dict[str, bool | None]) -> tuple[str, str] | None:
+    """A question on who somebody is, and the answer; `None` where that is not clear."""
+    group = source.choose(tuple(wordings.ASK_PERSON))
+    names = [name for name, word in PERSON_WORDS.items() if word.group == group]
+    true = [name for name in names if words[name]]
+    if len(true) == 1:
+        return source.word(wordings.ASK_PERSON[group]), wordings.PERSON_ANSWERS[true[0]]
+    nothing = wordings.NOTHING_OF_PERSON.get(group)
+    if nothing and all(words[name] is False for name in names):
+        return source.word(wordings.ASK_PERSON[group]), nothing
+    return None
+
+
 def _pose_answer(yaw: str, pitch: str | None) -> str:
     if yaw:
         return f"To the {yaw}."
@@ -244,6 +293,10 @@ def question_given_dialogue(source: Source) -> Script:
 def clear_question(source: Source, truth: Truth, shape_share: float = 0.45) -> tuple[str, str]:
     """A question whose answer is clear, and the answer."""
     while True:
+        if truth.words is not None and source.chance(0.35):
+            found = person_question(source, truth.words)
+            if found is not None:
+                return found
         found = shape_question(source, truth.scores) if source.chance(shape_share) else state_question(source, truth)
         if found is not None:
             return found

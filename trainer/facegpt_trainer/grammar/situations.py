@@ -734,28 +734,55 @@ class Person(NamedTuple):
     pronoun: str
     possessive: str
     object: str
-    shape: dict[str, float]
+    shape: dict[str, float]  # where the 3DMM does not know people
+    words: tuple[str, ...] = ()  # of `PERSON_WORDS`, where it does
 
 
 _MAN, _WOMAN, _OLD, _YOUNG = {"masculinity": 1.2}, {"masculinity": -1.2}, {"age": 1.5}, {"age": -1.5}
+_WORDS = {"masculinity": {1: "man", -1: "woman"}, "age": {1: "elderly", -1: "young"}}
+
+
+def _person(subject: str, pronoun: str, possessive: str, them: str, shape: dict[str, float]) -> Person:
+    words = tuple(_WORDS[measure][1 if value > 0 else -1] for measure, value in shape.items())
+    return Person(subject, pronoun, possessive, them, shape, words)
+
+
 PEOPLE: tuple[Person, ...] = (
-    Person("he", "he", "his", "him", _MAN),
-    Person("she", "she", "her", "her", _WOMAN),
-    Person("somebody", "they", "their", "them", {}),
-    Person("a person", "they", "their", "them", {}),
-    Person("my neighbour", "they", "their", "them", {}),
-    Person("the teacher", "they", "their", "them", {}),
-    Person("a farmer", "they", "their", "them", {}),
-    Person("a man", "he", "his", "him", _MAN),
-    Person("a woman", "she", "her", "her", _WOMAN),
-    Person("my uncle", "he", "his", "him", _MAN),
-    Person("my aunt", "she", "her", "her", _WOMAN),
-    Person("an old man", "he", "his", "him", _MAN | _OLD),
-    Person("an old woman", "she", "her", "her", _WOMAN | _OLD),
-    Person("a young man", "he", "his", "him", _MAN | _YOUNG),
-    Person("a young woman", "she", "her", "her", _WOMAN | _YOUNG),
-    Person("my grandmother", "she", "her", "her", _WOMAN | _OLD),
-    Person("my grandfather", "he", "his", "him", _MAN | _OLD),
+    _person("he", "he", "his", "him", _MAN),
+    _person("she", "she", "her", "her", _WOMAN),
+    _person("somebody", "they", "their", "them", {}),
+    _person("a person", "they", "their", "them", {}),
+    _person("my neighbour", "they", "their", "them", {}),
+    _person("the teacher", "they", "their", "them", {}),
+    _person("a farmer", "they", "their", "them", {}),
+    _person("a man", "he", "his", "him", _MAN),
+    _person("a woman", "she", "her", "her", _WOMAN),
+    _person("my uncle", "he", "his", "him", _MAN),
+    _person("my aunt", "she", "her", "her", _WOMAN),
+    _person("an old man", "he", "his", "him", _MAN | _OLD),
+    _person("an old woman", "she", "her", "her", _WOMAN | _OLD),
+    _person("a young man", "he", "his", "him", _MAN | _YOUNG),
+    _person("a young woman", "she", "her", "her", _WOMAN | _YOUNG),
+    _person("my grandmother", "she", "her", "her", _WOMAN | _OLD),
+    _person("my grandfather", "he", "his", "him", _MAN | _OLD),
+)
+# More words, for 3DMMs that know people; a checkpoint that was trained before they did has not met them.
+MORE_PEOPLE: tuple[Person, ...] = (
+    *PEOPLE,
+    _person("a girl", "she", "her", "her", _WOMAN | _YOUNG),
+    _person("a guy", "he", "his", "him", _MAN),
+    _person("a young guy", "he", "his", "him", _MAN | _YOUNG),
+    _person("a lady", "she", "her", "her", _WOMAN),
+    _person("an old lady", "she", "her", "her", _WOMAN | _OLD),
+    _person("an elderly man", "he", "his", "him", _MAN | _OLD),
+    _person("an elderly woman", "she", "her", "her", _WOMAN | _OLD),
+    _person("a grandpa", "he", "his", "him", _MAN | _OLD),
+    _person("a grandma", "she", "her", "her", _WOMAN | _OLD),
+    _person("an old person", "they", "their", "them", _OLD),
+    _person("a young person", "they", "their", "them", _YOUNG),
+    Person("a middle-aged man", "he", "his", "him", _MAN, ("man", "middle-aged")),
+    Person("a middle-aged woman", "she", "her", "her", _WOMAN, ("woman", "middle-aged")),
 )
 # Who can be described with an article: `a young woman with a broad nose`.
 DESCRIBED_PEOPLE = tuple(person for person in PEOPLE if person.subject[:2] in ("a ", "an"))
+MORE_DESCRIBED_PEOPLE = tuple(person for person in MORE_PEOPLE if person.subject[:2] in ("a ", "an"))

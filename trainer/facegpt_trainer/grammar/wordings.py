@@ -638,3 +638,49 @@ ASK_IF = Wordings(
     ),
     ("Does it show a {shape}?",),
 )
+
+# Questions on who somebody is, by the groups of `PERSON_WORDS`, and answers by its words.
+ASK_PERSON: dict[str, Wordings] = {
+    "sex": Wordings(("Is this a man or a woman?", "Is it a woman or a man?"), ("Man or woman?",)),
+    "age": Wordings(("How old is the person?", "Is the person young or old?"), ("What is the age of the person?",)),
+    "skin": Wordings(("What is the skin like?", "How dark is the skin?"), ("What colour is the skin?",)),
+    "freckles": Wordings(("Does the person have freckles?", "Are there freckles?"), ("Do you see freckles?",)),
+    "beard": Wordings(("Does the person have a beard?", "Is there a beard?"), ("Do you see a beard?",)),
+    "hair": Wordings(("What colour is the hair?", "What is the hair like?"), ("Describe the hair.",)),
+    "eyes": Wordings(
+        ("What colour are the eyes?", "Which colour do the eyes have?"), ("Name the colour of the eyes.",)
+    ),
+    "lips": Wordings(("Does the person wear lipstick?", "Is there lipstick?"), ("Do you see lipstick?",)),
+    "folds": Wordings(("Does the person have wrinkles?", "Are there wrinkles?"), ("Do you see wrinkles?",)),
+}
+PERSON_ANSWERS = {
+    "woman": "It is a woman.",
+    "man": "It is a man.",
+    "young": "The person is young.",
+    "middle-aged": "The person is middle-aged.",
+    "elderly": "The person is old.",
+    "pale": "The skin is pale.",
+    "tanned": "The skin is tanned.",
+    "brown": "The skin is brown.",
+    "dark": "The skin is dark.",
+    "freckled": "Yes, there are freckles.",
+    "bearded": "Yes, there is a beard.",
+    "stubbly": "Only stubble.",
+    "clean-shaven": "No, there is no beard.",
+    "moustache": "Only a moustache.",
+    "bald": "The head is bald.",
+    "grey": "The hair is grey.",
+    "red-haired": "The hair is red.",
+    "dark-haired": "The hair is dark.",
+    "blue-eyed": "The eyes are blue.",
+    "green-eyed": "The eyes are green.",
+    "brown-eyed": "The eyes are brown.",
+    "lipstick": "Yes, there is lipstick.",
+    "wrinkled": "Yes, there are wrinkles.",
+}
+NOTHING_OF_PERSON = {
+    "freckles": "No, there are no freckles.",
+    "beard": "No, there is no beard.",
+    "lips": "No, there is no lipstick.",
+    "folds": "No, there are no wrinkles.",
+}

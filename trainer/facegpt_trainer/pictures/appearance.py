@@ -24,6 +24,8 @@ from torch import Tensor
 
 from modeling_facegpt.mesh import vertex_normals
 from modeling_facegpt.morphable_model import MorphableModel
+from modeling_facegpt.person import Person
+from modeling_facegpt.person_faces import hair_colour
 
 from .face_sampler import chance, normal, uniform
 
@@ -57,17 +59,26 @@ def sample_hair_colours(generator: torch.Generator, faces: int) -> Tensor:
 
 
 def dress_heads(
-    generator: torch.Generator, face_model: MorphableModel, vertices: Tensor, albedo: Tensor
+    generator: torch.Generator, face_model: MorphableModel, vertices: Tensor, albedo: Tensor, person: Person | None
 ) -> Appearance:
-    """Give N heads hair, beards and gloss.
+    """Give N heads gloss, and hair and beards where the 3DMM has none.
 
     Args:
         generator (`torch.Generator`): the only source of chance.
         face_model (`MorphableModel`): names the regions.
         vertices (`torch.Tensor` of shape `(N, V, 3)`): model space, metres.
         albedo (`torch.Tensor` of shape `(N, V, 3)`): linear reflectance.
+        person (`Person`, *optional*): whose heads they are; their hair is in vertices and albedo already.
     """
     faces = len(vertices)
+    if person is not None:
+        hair = hair_colour(person.hair_darkness, person.hair_redness, person.grey).exp()
+        return Appearance(
+            vertices,
+            albedo,
+            _sample_gloss(generator, face_model, 1 - face_model.region("scalp").expand(faces, -1)),
+            hair,
+        )
     hair = sample_hair_colours(generator, faces)
     waves = _surface_noise(generator, face_model.template, faces)
     scalp = _scalp_cover(generator, face_model, waves)
@@ -81,10 +92,14 @@ def dress_heads(
     normals = vertex_normals(face_model.template[None], face_model.triangles)
     beard_depth = uniform(generator, 0.0, 0.008, faces, 1) * (stubble > 0.5)
     displaced = vertices + normals * (scalp * thickness + beard_depth)[..., None]
-    skin = face_model.region("skin") * (1 - scalp)
+    return Appearance(displaced, covered, _sample_gloss(generator, face_model, 1 - scalp), hair)
+
+
+def _sample_gloss(generator: torch.Generator, face_model: MorphableModel, bare: Tensor) -> Tensor:
+    """Strength of the specular lobe `(N, V, 1)`, of which hair has none; `bare` `(N, V or 1)` is 1 without hair."""
+    skin = face_model.region("skin") * bare
     wet = face_model.region("left_eye") + face_model.region("right_eye")
-    gloss = uniform(generator, 0.0, 0.12, faces, 1) * skin + 0.2 * wet
-    return Appearance(displaced, covered, gloss[..., None], hair)
+    return (uniform(generator, 0.0, 0.12, len(bare), 1) * skin + 0.2 * wet)[..., None]
 
 
 def _surface_noise(generator: torch.Generator, template: Tensor, faces: int, frequency: float = 30.0) -> Tensor:

@@ -28,6 +28,8 @@ from modeling_facegpt.face_head import HEAD_SIZE
 from modeling_facegpt.face_parameters import FaceParameters, parameter_sizes, parameters_to_vector
 from modeling_facegpt.mesh import Mesh
 from modeling_facegpt.morphable_model import MorphableModel
+from modeling_facegpt.person import Person
+from modeling_facegpt.person_faces import SIDE_HAIR_FROM
 from modeling_facegpt.reconstruction import true_camera
 from modeling_facegpt.renderer import RenderOutput, render_mesh
 from modeling_facegpt.rotations import matrix_to_rotation_6d, rotation_6d_to_matrix, rotation_about_axis
@@ -62,7 +64,8 @@ from .scenery import (
 CLOSE_UP_SHARE = 0.6
 FACES_IN_CLOSE_UPS = (0.1, 0.9)
 FACES_IN_SCENES = (0.25, 0.5, 0.14, 0.07, 0.04)
-GLASSES_SHARE = 0.18
+GLASSES_SHARE, LONG_HAIR_SHARE, STRANDS_SHARE = 0.18, 0.4, 0.3  # where the 3DMM does not tell whose head it is
+LONG_HAIR_OF_COVERED_EARS = 0.7
 COVERED = 0.12  # change of colour from which something counts as drawn over a landmark
 SEEN_FROM_BEHIND = 0.4  # of the pictures without a face: a head all the same, turned away
 LEAST_SEEN = 0.2  # of a face's landmarks: with fewer it is hidden behind others, and none that the picture shows
@@ -91,6 +94,7 @@ class _Heads(NamedTuple):
     owners: Tensor  # (H,) picture
     is_face: Tensor  # (H,) bool: one of the faces that the picture shows, from left to right; the last head may not be
     rank: Tensor  # (H,) place within the picture, from the farthest to the nearest
+    person: Person | None  # (H,) whose heads they are; None where the 3DMM does not know people
 
 
 class _Drawn(NamedTuple):
@@ -182,13 +186,13 @@ class DataEngine:
             torch.where(is_near[:, None], near.position, far.position), torch.where(is_near, near.size, far.size)
         )
         cameras = sample_picture_cameras(generator, placement, is_near)
-        parameters = sample_parameters(generator, placement, cameras, self.expressions, self.face_model.config)
+        parameters, person = sample_parameters(generator, placement, cameras, self.expressions, self.face_model)
         away = behind[owners]
         turn = torch.where(away, torch.pi + normal(generator, 0.4, len(owners)).clamp(-0.8, 0.8), 0.0)
         rotation = rotation_6d_to_matrix(parameters.rotation) @ rotation_about_axis(turn, 1)
         light = parameters.light * self._exposure(parameters.albedo)
         parameters = parameters._replace(rotation=matrix_to_rotation_6d(rotation), light=light)
-        return _Heads(parameters, cameras, owners, is_face, _rank_by_size(owners, placement.size))
+        return _Heads(parameters, cameras, owners, is_face, _rank_by_size(owners, placement.size), person)
 
     def _exposure(self, albedo: Tensor) -> Tensor:
         """How much more light falls on faces of skin `(H, K)`, `(H, 1)`: photographers expose for the face, dark skin
@@ -198,7 +202,7 @@ class DataEngine:
 
     def _draw_heads(self, generator: torch.Generator, canvas: Tensor, heads: _Heads) -> _Drawn:
         mesh = self.face_model(heads.parameters)
-        dressed = dress_heads(generator, self.face_model, mesh.vertices, mesh.albedo)
+        dressed = dress_heads(generator, self.face_model, mesh.vertices, mesh.albedo, heads.person)
         render = self._render(generator, dressed, heads)
         landmarks = self._landmarks(mesh, heads)
         local = self._frames(heads)
@@ -209,19 +213,20 @@ class DataEngine:
         hair_colour = linear_to_srgb((dressed.hair * brightness).clamp(0, 1))[..., None, None]
         bare = torch.zeros(*landmarks.shape[:2], 3)
         glasses_worn = torch.zeros(len(landmarks))
+        worn_hair, worn_strands, worn_glasses = _worn(heads)
         for rank in range(int(heads.rank.max()) + 1):
             index = (heads.rank == rank).nonzero()[:, 0]
             picture = canvas[heads.owners[index]]
             layers = _Layers(generator, self.side, tuple(part[index] for part in local))
-            picture = layers.draw(0.4, draw_hair_behind, picture, hair_colour[index])
+            picture = layers.draw(worn_hair[index], draw_hair_behind, picture, hair_colour[index])
             picture = layers.draw(1.0, draw_body, picture, skin_colour[index])
             picture = picture + render.mask[index] * (render.image[index] - picture)
             bare = bare.index_copy(0, index, _colours_at(picture, landmarks[index]))
-            worn = chance(generator, GLASSES_SHARE, len(index)).nonzero()[:, 0]
+            worn = (torch.rand(len(index), generator=generator) < worn_glasses[index]).nonzero()[:, 0]
             glasses_worn = glasses_worn.index_fill(0, index[worn], 1.0)
             glasses = draw_glasses(generator, picture[worn], _eye_centres(landmarks[index[worn]]))
             picture = picture.index_copy(0, worn, glasses)
-            picture = layers.draw(0.3, draw_hair_in_front, picture, hair_colour[index])
+            picture = layers.draw(worn_strands[index], draw_hair_in_front, picture, hair_colour[index])
             picture = layers.draw(0.12, draw_occluders, picture, skin_colour[index])
             canvas = canvas.index_copy(0, heads.owners[index], picture.clamp(0, 1))
         covered = (_colours_at(canvas[heads.owners], landmarks) - bare).abs().amax(-1) > COVERED
@@ -261,11 +266,20 @@ class _Layers:
     def __init__(self, generator: torch.Generator, side: int, frames: tuple[Tensor, ...]):
         self.generator, self.side, self.frames = generator, side, frames
 
-    def draw(self, probability: float, draw: Callable, picture: Tensor, colour: Tensor) -> Tensor:
-        """`picture` with a layer over each of its rows with the given probability."""
-        chosen = chance(self.generator, probability, len(picture)).nonzero()[:, 0]
+    def draw(self, probability: float | Tensor, draw: Callable, picture: Tensor, colour: Tensor) -> Tensor:
+        """`picture` with a layer over each of its rows with the given probability, of each row or of all."""
+        chosen = (torch.rand(len(picture), generator=self.generator) < probability).nonzero()[:, 0]
         frame = HeadFrame(self.side, *(part[chosen] for part in self.frames))
         return picture.index_copy(0, chosen, draw(self.generator, picture[chosen], frame, colour[chosen]))
+
+
+def _worn(heads: _Heads) -> tuple[Tensor, Tensor, Tensor]:
+    """How likely each head `(H,)` has long hair behind it, strands before the face, and glasses."""
+    if heads.person is None:
+        everybody = torch.ones(len(heads.owners))
+        return LONG_HAIR_SHARE * everybody, STRANDS_SHARE * everybody, GLASSES_SHARE * everybody
+    covers_ears = (heads.person.hair_length > SIDE_HAIR_FROM).float()
+    return LONG_HAIR_OF_COVERED_EARS * covers_ears, STRANDS_SHARE * covers_ears, heads.person.glasses
 
 
 def _rank_by_size(owners: Tensor, size: Tensor) -> Tensor:

@@ -26,6 +26,9 @@ from modeling_facegpt.camera import Camera
 from modeling_facegpt.configuration_facegpt import MorphableModelConfig
 from modeling_facegpt.face_head import HEAD_SIZE
 from modeling_facegpt.face_parameters import FaceParameters
+from modeling_facegpt.morphable_model import MorphableModel
+from modeling_facegpt.person import Person
+from modeling_facegpt.person_faces import draw_anybody
 from modeling_facegpt.rotations import matrix_to_rotation_6d, rotation_between, yaw_pitch_roll_to_matrix
 from modeling_facegpt.shading import spherical_harmonics
 
@@ -188,10 +191,10 @@ def sample_parameters(
     placement: Placement,
     picture_cameras: Tensor,
     expressions: ExpressionSampler,
-    config: MorphableModelConfig,
-) -> FaceParameters:
-    """Faces at given places of pictures with given assumed cameras `(N, 3)`."""
-    faces = len(placement.size)
+    face_model: MorphableModel,
+) -> tuple[FaceParameters, Person | None]:
+    """Faces at given places of pictures with given assumed cameras `(N, 3)`, and who they are where that is known."""
+    faces, config = len(placement.size), face_model.config
     # A face that fills a whole photograph was taken with a longer lens, not from a hand's breadth away.
     nearest = (placement.size[:, None] * NEAREST_HEAD / (HEAD_SIZE * picture_cameras[:, :1])).log()
     log_focal = torch.maximum(normal(generator, 0.12, faces, 1), nearest)
@@ -202,10 +205,10 @@ def sample_parameters(
     gaze = normal(generator, 0.15, faces, 2).repeat(1, config.num_eyes) + normal(
         generator, 0.02, faces, 2 * config.num_eyes
     )
-    strength = uniform(generator, 0.6, 1.05, faces, 1)
-    return FaceParameters(
-        identity=strength * torch.randn(faces, config.num_identity, generator=generator),
-        albedo=torch.randn(faces, config.num_albedo, generator=generator),
+    code, person = draw_anybody(generator, face_model, faces, uniform(generator, 0.6, 1.05, faces, 1))
+    parameters = FaceParameters(
+        identity=code.identity,
+        albedo=code.albedo,
         expression=expressions.sample(generator, faces),
         light=sample_light(generator, faces),
         rotation=_sample_rotation(generator, translation),
@@ -213,6 +216,7 @@ def sample_parameters(
         log_focal=log_focal,
         gaze=gaze,
     )
+    return parameters, person
 
 
 def sample_light(generator: torch.Generator, faces: int) -> Tensor:

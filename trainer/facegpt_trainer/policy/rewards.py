@@ -73,9 +73,9 @@ def attribute_reward(
     rewards: list[float | None] = [0.0 if row in asked else None for row in range(len(faces))]
     if made:
         judged = judge_faces(measurer, _first_faces(faces, made), [wanted[row] for row in made])  # type: ignore[misc]
-        found = zip(made, judged.shape, judged.expression, judged.other, strict=True)
-        for row, shape, expression, other in found:
-            present = shape + other + ([] if expression is None else [expression])
+        found = zip(made, judged.shape, judged.expression, judged.other, judged.people, strict=True)
+        for row, shape, expression, other, people in found:
+            present = shape + other + people + ([] if expression is None else [expression])
             rewards[row] = sum(present) / len(present) if present else None
     return rewards
 
