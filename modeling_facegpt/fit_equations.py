@@ -69,28 +69,38 @@ class Projection(NamedTuple):
     points: Tensor  # (N, L, 2) pixels
 
 
+class Jacobian(NamedTuple):
+    """Derivatives of the pixel positions of L landmarks, x and y of one after the other."""
+
+    pose: Tensor  # (N, 2L, POSE_SIZE)
+    shape: Tensor  # (N, 2L, K + E)
+
+
 def normal_equations(problem: FitProblem, state: FitState) -> tuple[Tensor, Tensor]:
     """Gauss-Newton's Hessian `(N, Q, Q)` in float64 and the gradient `(N, Q)` of the objective."""
     projection = project_landmarks(problem, state)
-    jacobian = jacobian_of(problem, state, projection)  # (N, L, 2, Q)
-    residual = projection.points - problem.points
-    weight = problem.precision * trust_of(squared_errors(problem, projection))
-    weighted = (jacobian * weight[..., None, None]).flatten(1, 2)
-    hessian = (weighted.mT @ jacobian.flatten(1, 2)).double()
-    gradient = (weighted.mT @ residual.flatten(1)[..., None])[..., 0].double()
-    prior_hessian, prior_gradient = _prior_equations(problem, state)
-    return hessian + prior_hessian, gradient + prior_gradient
+    weight = (problem.precision * trust_of(squared_errors(problem, projection))).sqrt()
+    pose, shape = jacobian_of(problem, state, projection, weight)
+    residual = ((projection.points - problem.points) * weight[..., None]).flatten(1)[..., None]
+    hessian, gradient = _prior_equations(problem, state)
+    corner = pose.mT @ shape
+    hessian[:, :POSE_SIZE, :POSE_SIZE] += pose.mT @ pose
+    hessian[:, :POSE_SIZE, POSE_SIZE:] += corner
+    hessian[:, POSE_SIZE:, :POSE_SIZE] += corner.mT
+    hessian[:, POSE_SIZE:, POSE_SIZE:] += shape.mT @ shape
+    return hessian, gradient + torch.cat((pose.mT @ residual, shape.mT @ residual), dim=1)[..., 0]
 
 
-def jacobian_of(problem: FitProblem, state: FitState, projection: Projection) -> Tensor:
-    """Derivatives `(N, L, 2, Q)` of pixel positions: turn, translation, log-focal offset, identity, expression."""
+def jacobian_of(problem: FitProblem, state: FitState, projection: Projection, weight: Tensor) -> Jacobian:
+    """Derivatives by turn, translation and log-focal offset, and by identity and expression, each landmark's times its
+    weight `(N, L)`. Weights are taken in early, where there are few numbers: memory is what this costs."""
     x, y, z = projection.placed.unbind(-1)
-    scale, zero = projection.focal[:, None] / z, torch.zeros_like(z)
+    scale, zero = weight * projection.focal[:, None] / z, torch.zeros_like(z)
     by_place = torch.stack((scale, zero, -scale * x / z, zero, scale, -scale * y / z), dim=-1).unflatten(-1, (2, 3))
     by_turn = -by_place @ skew(projection.turned)
-    by_focal = (projection.points - problem.centre[:, None])[..., None]
+    by_focal = ((projection.points - problem.centre[:, None]) * weight[..., None])[..., None]
     by_shape = (by_place @ state.rotation[:, None]) @ problem.model.basis  # (N, L, 2, K + E)
-    return torch.cat((by_turn, by_place, by_focal, by_shape), dim=-1)
+    return Jacobian(torch.cat((by_turn, by_place, by_focal), dim=-1).flatten(1, 2), by_shape.flatten(1, 2))
 
 
 def _prior_equations(problem: FitProblem, state: FitState) -> tuple[Tensor, Tensor]:

@@ -121,7 +121,9 @@ def test_jacobian_equals_finite_differences(head: MorphableModel, model: Landmar
     state, _ = _start(problem._replace(model=model), morphable_model_prior(head, 2)[1])
     state = type(state)(*(part.double() for part in state))
     state = state._replace(shape=0.3 + 0.2 * torch.rand(state.shape.shape, dtype=torch.float64))
-    jacobian = jacobian_of(problem, state, project_landmarks(problem, state))
+    projection = project_landmarks(problem, state)
+    parts = jacobian_of(problem, state, projection, torch.ones(2, 468, dtype=torch.float64))
+    jacobian = torch.cat(parts, dim=-1).unflatten(1, (468, 2))
     numbers = jacobian.shape[-1]
     for number in [*range(7), 7, 60, model.num_identity + 8, numbers - 1]:
         step = torch.zeros(2, numbers, dtype=torch.float64)

@@ -43,6 +43,7 @@ from .objective import ShapeMetric
 WELL_DEFINED = (36, 39, 42, 45, 48, 54, 51, 57, 31, 35, 33)
 OUTER_EYE_CORNERS = (33, 263)  # of MediaPipe's 468
 AT_ONCE = 32
+SAME_PHOTOGRAPH = 2.0  # per cent of the eyes' distance, by which landmarks of one photograph differ at most
 FIT_SIDE = 100.0  # pixels of a crop in the fit, which is the same whatever they are
 
 
@@ -78,6 +79,19 @@ def prepare_photographs(photographs: PhotographPortraits, side: int) -> Photogra
     views = steady_views(photographs.landmarks)
     cameras = cameras_in_views(photographs.picture_cameras, views, photographs.pixels.shape[-1])
     return Photographs(crops, landmarks, photographs.person, cameras)
+
+
+def people_seen_twice(photographs: PhotographPortraits) -> tuple[Tensor, Tensor]:
+    """Rows `(P,)` of two photographs of each person who has two that are not the same one scanned twice."""
+    first, second = [], []
+    for person in (torch.bincount(photographs.person) > 1).nonzero()[:, 0]:
+        rows = (photographs.person == person).nonzero()[:2, 0]
+        points = photographs.landmarks[rows] - photographs.landmarks[rows].mean(1, keepdim=True)
+        if normalised_mean_error(points[:1], points[1:]) > SAME_PHOTOGRAPH:
+            first.append(rows[0])
+            second.append(rows[1])
+    empty = torch.zeros(0, dtype=torch.long)
+    return (torch.stack(first), torch.stack(second)) if first else (empty, empty)
 
 
 def prepare_renders(portraits: Portraits, face_model: MorphableModel, side: int) -> Renders:

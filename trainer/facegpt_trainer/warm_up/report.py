@@ -33,6 +33,7 @@ from .evaluation import (
     fit_readings,
     human_points,
     normalised_mean_error,
+    people_seen_twice,
     placed_mean_face,
     prepare_photographs,
     prepare_renders,
@@ -44,6 +45,7 @@ from .objective import shape_metric
 from .settings import WarmUpSettings
 
 VALIDATION = "validation"
+PRIORS = (("3DMM's", False), ("head's", True))  # and whether it is the face head's
 HELD_OUT_SHARDS = 2
 UPRIGHT = torch.tensor([[1.0, -1.0]])  # model space has y up, pictures have it down
 
@@ -70,9 +72,16 @@ class Examiner:
         self.renders = prepare_renders(renders, face_model, side)
         self.photographs: dict[str, Photographs] = {}
         self.human: HumanPoints | None = None  # of the validation
-        for folder, file in zip(settings.photographs, settings.photograph_landmarks, strict=True):
-            held_out = load_portraits([Path(folder)], [Path(file)], keep=settings.photograph_exclude)
-            self.photographs[Path(folder).name] = prepare_photographs(held_out, side)
+        folders, files = list(map(Path, settings.photographs)), list(map(Path, settings.photograph_landmarks))
+        for folder, file in zip(folders, files, strict=True):
+            held_out = load_portraits([folder], [file], keep=settings.photograph_exclude)
+            self.photographs[folder.name] = prepare_photographs(held_out, side)
+        self.twice: Photographs | None = None
+        if folders:
+            held_out = load_portraits(folders, files, keep=settings.photograph_exclude)
+            rows = torch.stack(people_seen_twice(held_out), dim=-1).flatten()  # two of each person in a row
+            if len(rows):
+                self.twice = Photographs(*(part[rows] for part in prepare_photographs(held_out, side)))
         if settings.validation is not None:
             found = load_portraits([Path(settings.validation)], [Path(str(settings.validation_landmarks))])
             self.photographs[VALIDATION] = prepare_photographs(found, side)
@@ -100,7 +109,18 @@ class Examiner:
             lines.append(f"{name}: NME {error:.2f} % (placed mean face {nothing:.2f})")
             if name == VALIDATION:
                 lines += self._validation(reading, placed)
+        if self.twice is not None:
+            lines += self._twice(read_all(network, self.twice.crops, fast), self.twice.cameras)
         return "\n    ".join(lines)
+
+    def _twice(self, reading: FaceReading, cameras: Tensor) -> list[str]:
+        """Of held-out people in two photographs, years and cameras apart."""
+        identity = vector_to_parameters(reading.code, self.config).identity
+        lines = [f"{len(identity) // 2} held-out people, identity of the head: {self._recognition(identity)}"]
+        for prior, from_head in PRIORS:
+            fitted = fit_readings(self.model, reading, cameras, self.face_model, from_head=from_head)
+            lines.append(f"fitted with the {prior} prior: {self._recognition(fitted.parameters.identity)}")
+        return lines
 
     def _validation(self, reading: FaceReading, placed: Tensor) -> list[str]:
         """Of people who were photographed twice: at rest, and smiling."""
@@ -111,7 +131,7 @@ class Examiner:
             f"{VALIDATION}, identity of the head: {self._recognition(identity)}",
         ]
         cameras = self.photographs[VALIDATION].cameras
-        for prior, from_head in (("3DMM's", False), ("head's", True)):
+        for prior, from_head in PRIORS:
             fitted = fit_readings(self.model, reading, cameras, self.face_model, from_head=from_head)
             points = fitted.landmarks / FIT_SIDE
             error = normalised_mean_error(points, self.photographs[VALIDATION].landmarks)
