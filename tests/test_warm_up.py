@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 from facegpt_trainer.pictures.portrait_shards import PortraitSet, draw_shards, find_shards, shard_path
-from facegpt_trainer.pictures.portrait_stream import PortraitStream, load_portraits
+from facegpt_trainer.pictures.portrait_stream import PortraitStream, load_portraits, mirrored_landmarks
 from facegpt_trainer.warm_up.__main__ import main
 from facegpt_trainer.warm_up.evaluation import centred_cosine, normalised_mean_error, placed_mean_face, recognise
 from facegpt_trainer.warm_up.network import load_network
@@ -89,7 +89,7 @@ def stream(data: Path, **settings) -> PortraitStream:
     stored = MorphableModel.from_pretrained(data / "head")
     photographs = load_portraits([data / "photographs"], [data / "landmarks.npz"], exclude="[89]\\.")
     options = {"side": 64, "people": 2, "photographs_per_batch": 2, "seed": 3} | settings
-    return PortraitStream(lambda: find_shards(data / "portraits", stored, 1)[0], photographs, stored.config, **options)
+    return PortraitStream(lambda: find_shards(data / "portraits", stored, 1)[0], photographs, stored, **options)
 
 
 def test_held_out_photographs_are_not_read(data: Path):
@@ -111,6 +111,14 @@ def test_a_batch_holds_pairs_of_people_and_what_is_known_of_them(data: Path):
     assert torch.equal(batch.identity[0], batch.identity[1])
     assert batch.codes[:4].isfinite().all() and batch.codes[4:].isnan().all()
     assert batch.landmarks.isfinite().all()
+
+
+def test_mirrored_photographs_have_mirrored_landmarks():
+    head = MorphableModel.from_pretrained("hub/anny-head")
+    other = mirrored_landmarks(head)
+    assert other is not None and other[[33, 61]].tolist() == [263, 291]  # corners of the eyes and of the mouth
+    points = head.landmarks(head.template[None], "468")[0]
+    torch.testing.assert_close(points[other] * torch.tensor([-1.0, 1.0, 1.0]), points, atol=1e-4, rtol=0)
 
 
 def test_a_stream_goes_on_exactly_where_it_was_and_sees_everybody(data: Path):
@@ -139,7 +147,7 @@ def test_a_shard_that_breaks_meanwhile_is_named_and_left_out(
     found = PortraitStream(
         lambda: find_shards(own, stored, 1)[0],
         None,
-        stored.config,
+        stored,
         side=64,
         people=2,
         photographs_per_batch=0,

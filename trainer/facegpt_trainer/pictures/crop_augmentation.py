@@ -35,7 +35,7 @@ from .scenery import HeadFrame, blend, draw_occluders, expose
 FACE_MARGIN = 1.5  # side of a crop over the longer side of the box around its 468 landmarks
 TURNED_SHARE = 0.12  # of the crops, which lean any way
 COVERED_SHARE = 0.3
-SMALL_ORIGINAL_SHARE = 0.25
+SMALL_ORIGINAL_SHARE = 0.2
 JPEG_SHARE = 0.3
 
 # Of each harmonic the index of its sine and cosine about the viewing axis, and how many waves they have.
@@ -169,10 +169,10 @@ def _draw_microphone(generator: torch.Generator, picture: Tensor, frame: HeadFra
 
 
 def _shrink_some(generator: torch.Generator, crops: Tensor) -> Tensor:
-    """Some crops come from originals of a half to a sixth of their size."""
+    """Some crops come from originals of two thirds to a quarter of their size."""
     side = crops.shape[-1]
     chosen = chance(generator, SMALL_ORIGINAL_SHARE, len(crops)).nonzero()[:, 0]
-    small = int(side / float(uniform(generator, 2.0, 6.0, 1)))
+    small = int(side / float(uniform(generator, 1.5, 4.0, 1)))
     part = F.interpolate(crops[chosen], size=(small, small), mode="area")
     part = F.interpolate(part, size=(side, side), mode="bilinear", align_corners=False)
     return crops.index_copy(0, chosen, part)

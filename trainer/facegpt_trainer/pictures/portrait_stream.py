@@ -28,9 +28,9 @@ from PIL import Image
 from torch import Tensor
 
 from modeling_facegpt.camera import default_focal
-from modeling_facegpt.configuration_facegpt import MorphableModelConfig
 from modeling_facegpt.face_head import encode
 from modeling_facegpt.face_parameters import parameter_sizes, vector_to_parameters
+from modeling_facegpt.morphable_model import MorphableModel
 
 from .crop_augmentation import (
     Views,
@@ -42,6 +42,7 @@ from .crop_augmentation import (
     steady_views,
     turn_faces,
 )
+from .face_sampler import chance
 from .photographs import landmark_problem
 from .portrait_shards import Portraits, decode_pictures, join_portraits, read_shard
 
@@ -126,13 +127,20 @@ def steady_crops(photographs: PhotographPortraits, side: int) -> tuple[Tensor, T
     return cut(photographs.pixels, views, side, fill), points_in_views(photographs.landmarks, views)
 
 
+def mirrored_landmarks(face_model: MorphableModel) -> Tensor | None:
+    """For each of the 468 landmarks the one on the other side, `(468,)`; `None` where they are not symmetric."""
+    points = face_model.landmarks(face_model.template[None], "468")[0]
+    other = torch.cdist(points * points.new_tensor([-1.0, 1.0, 1.0]), points).argmin(-1)
+    return other if torch.equal(other[other], torch.arange(len(other))) else None
+
+
 class PortraitStream:
     """Batches of renders and photographs without end.
 
     Args:
         find (`Callable`): the shards of renders; asked anew for each epoch, so that those drawn meanwhile are read.
         photographs (`PhotographPortraits` or `None`): mixed in.
-        config (`MorphableModelConfig`): of the 3DMM that the renders show.
+        face_model (`MorphableModel`): the 3DMM that the renders show; photographs are mirrored where it is symmetric.
         side (`int`): of the crops in pixels.
         people (`int`): drawn people in a batch, two pictures each.
         photographs_per_batch (`int`): of which a half shows people twice, where there are such.
@@ -143,7 +151,7 @@ class PortraitStream:
         self,
         find: Callable[[], list[Path]],
         photographs: PhotographPortraits | None,
-        config: MorphableModelConfig,
+        face_model: MorphableModel,
         *,
         side: int,
         people: int,
@@ -152,7 +160,8 @@ class PortraitStream:
     ):
         self.find = find
         self.shards = {path.name: path for path in find()}
-        self.photographs, self.config, self.side, self.people, self.seed = photographs, config, side, people, seed
+        self.photographs, self.side, self.people, self.seed = photographs, side, people, seed
+        self.config, self.mirrored = face_model.config, mirrored_landmarks(face_model)
         self.photographs_per_batch = 0 if photographs is None else photographs_per_batch
         self.place = StreamPlace(0, 0, 0, list(self.shards))
         self.group: tuple[tuple[int, int], Portraits] | None = None
@@ -195,14 +204,30 @@ class PortraitStream:
         rows = [_two_of(generator, source.person == one) for one in people]
         rows.append(torch.randint(len(source.names), (count - 2 * pairs,), generator=generator))
         index = torch.cat(rows)
-        views = random_views(generator, source.landmarks[index])
+        pixels, landmarks = self._mirror(
+            generator, source.pixels[index], source.landmarks[index], source.person[index]
+        )
+        views = random_views(generator, landmarks)
         unknown = torch.full((count, sum(parameter_sizes(self.config))), torch.nan)
         return CropBatch(
-            *self._crops(generator, source.pixels[index], source.landmarks[index], views),
+            *self._crops(generator, pixels, landmarks, views),
             codes=unknown,
             identity=unknown[:, : self.config.num_identity],
             person=1_000_000 + source.person[index],
             drawn=torch.zeros(count, dtype=torch.bool),
+        )
+
+    def _mirror(
+        self, generator: torch.Generator, pixels: Tensor, landmarks: Tensor, person: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Photographs of a half of the people as in a mirror; all those of a person, whose face is another there."""
+        if self.mirrored is None:
+            return pixels, landmarks
+        chosen = chance(generator, 0.5, int(person.max()) + 1)[person]
+        flipped = torch.stack((pixels.shape[-1] - landmarks[..., 0], landmarks[..., 1]), dim=-1)[:, self.mirrored]
+        return (
+            torch.where(chosen[:, None, None, None], pixels.flip(-1), pixels),
+            torch.where(chosen[:, None, None], flipped, landmarks),
         )
 
     def _crops(

@@ -51,8 +51,8 @@ class WarmUpSettings:
         default=None, metadata={"help": "A folder of two photographs of each person, PERSON_03.jpg and PERSON_08.jpg."}
     )
     validation_landmarks: str | None = field(default=None, metadata={"help": "The .npz file of that folder."})
-    people_per_batch: int = field(default=10, metadata={"help": "Drawn people, two pictures each."})
-    photographs_per_batch: int = field(default=12, metadata={"help": "Beside them."})
+    people_per_batch: int = field(default=12, metadata={"help": "Drawn people, two pictures each."})
+    photographs_per_batch: int = field(default=8, metadata={"help": "Beside them."})
     steps: int = field(default=60000, metadata={"help": "In all. More may be added before the rate falls."})
     hours: float | None = field(
         default=None, metadata={"help": "Of one core; stop after so many, with a checkpoint to go on from."}

@@ -77,7 +77,7 @@ class WarmUp:
         return PortraitStream(
             find,
             photographs,
-            self.face_model.config,
+            self.face_model,
             side=settings.vision["image_size"],
             people=settings.people_per_batch,
             photographs_per_batch=settings.photographs_per_batch,
@@ -89,6 +89,9 @@ class WarmUp:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.restore()
         self.log(f"{self._progress()} of {self.settings.steps} steps")
+        if self.step == 0:
+            # Photographs of one person are alike in studio and skin: what that alone is worth has to be known.
+            self.log(f"untrained: {self.examiner.report(self.average, self.fast)}")
         began, before = time.process_time(), self.hours
         sums: dict[str, float] = {}
         due = False
