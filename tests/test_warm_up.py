@@ -14,6 +14,7 @@
 """The warm-up: what it reads, that it learns, and that it goes on exactly where it was."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,14 @@ import torch
 from facegpt_trainer.pictures.portrait_shards import PortraitSet, draw_shards, find_shards, shard_path
 from facegpt_trainer.pictures.portrait_stream import PortraitStream, load_portraits, mirrored_landmarks
 from facegpt_trainer.warm_up.__main__ import main
-from facegpt_trainer.warm_up.evaluation import centred_cosine, normalised_mean_error, placed_mean_face, recognise
-from facegpt_trainer.warm_up.network import load_network
+from facegpt_trainer.warm_up.evaluation import (
+    centred_cosine,
+    covered,
+    normalised_mean_error,
+    placed_mean_face,
+    recognise,
+)
+from facegpt_trainer.warm_up.network import FaceReading, load_network
 from facegpt_trainer.warm_up.objective import ShapeMetric, shape_metric
 from facegpt_trainer.warm_up.settings import WarmUpSettings
 from facegpt_trainer.warm_up.training import WarmUp
@@ -226,6 +233,15 @@ def test_known_people_are_recognised_and_strangers_are_not():
     assert strangers.auc == pytest.approx(0.5, abs=0.1)
     assert recognise(metric, torch.zeros(50, 8), torch.zeros(50, 8)).auc == 0.5
     assert centred_cosine(people, people)[0] == 1.0
+
+
+def test_circles_of_a_true_gaussian_hold_nine_of_ten():
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(20, 468, 2, generator=generator)
+    reading = FaceReading(points, torch.full((20, 468), -8.0), torch.zeros(20, 1), torch.zeros(20, 1))
+    true = points + math.exp(-4.0) * torch.randn(points.shape, generator=generator)
+    assert covered(reading, true) == pytest.approx(90, abs=1)
+    assert covered(reading, points) == 100
 
 
 def test_the_mean_face_is_placed_where_it_is_seen():

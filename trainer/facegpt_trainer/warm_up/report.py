@@ -29,6 +29,7 @@ from .evaluation import (
     HumanPoints,
     Photographs,
     centred_cosine,
+    covered,
     explained_shape,
     fit_readings,
     human_points,
@@ -99,14 +100,17 @@ class Examiner:
         error = normalised_mean_error(reading.landmarks, self.renders.landmarks)
         lines = [
             f"renders: R2 of neutral shape {explained[0]:.1f} %, fitted {explained[1]:.1f} % (mean 0), "
-            f"NME {error:.2f} %"
+            f"NME {error:.2f} %, 90 % circles hold {covered(reading, self.renders.landmarks):.0f} %"
         ]
         for name, photographs in self.photographs.items():
             reading = read_all(network, photographs.crops, fast)
             error = normalised_mean_error(reading.landmarks, photographs.landmarks)
             placed = placed_mean_face(self.mean, photographs.landmarks)
             nothing = normalised_mean_error(placed, photographs.landmarks)
-            lines.append(f"{name}: NME {error:.2f} % (placed mean face {nothing:.2f})")
+            share = covered(reading, photographs.landmarks)
+            lines.append(
+                f"{name}: NME {error:.2f} % (placed mean face {nothing:.2f}), 90 % circles hold {share:.0f} %"
+            )
             if name == VALIDATION:
                 lines += self._validation(reading, placed)
         if self.twice is not None:
