@@ -31,7 +31,7 @@ from facegpt_trainer.warm_up.evaluation import (
     recognise,
 )
 from facegpt_trainer.warm_up.network import FaceReading, load_network
-from facegpt_trainer.warm_up.objective import ShapeMetric, shape_metric
+from facegpt_trainer.warm_up.objective import Objective, ShapeMetric, shape_metric
 from facegpt_trainer.warm_up.settings import WarmUpSettings
 from facegpt_trainer.warm_up.training import WarmUp
 from PIL import Image
@@ -220,6 +220,22 @@ def test_the_shape_metric_does_not_see_what_a_camera_cannot(face_model: Morphabl
     region = face_model.region("face") > 0.5
     moved = (face_model.neutral(first) - face_model.neutral(second))[:, region] * 1000
     assert (distance <= moved.square().sum(-1).mean(-1) + 1e-4).all() and (distance > 0).all()
+
+
+def test_consistency_is_not_won_by_parting_renders_from_photographs(face_model: MorphableModel):
+    objective = Objective(face_model)
+    identity = torch.randn(8, face_model.config.num_identity, generator=torch.Generator().manual_seed(0))
+    person, drawn = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]), torch.arange(8) < 4
+    apart = identity + 100.0 * drawn[:, None]
+    torch.testing.assert_close(
+        objective._consistency(apart, person, drawn),
+        objective._consistency(identity, person, drawn),
+        atol=1e-2,
+        rtol=0,
+    )
+    alike = identity[::2].repeat_interleave(2, dim=0)
+    assert objective._consistency(alike, person, drawn) < objective._consistency(identity, person, drawn) - 2
+    assert (objective._size(apart)[:4] > 100).all()
 
 
 def test_known_people_are_recognised_and_strangers_are_not():

@@ -31,7 +31,8 @@ WEIGHTS = {
     "landmarks": 0.05,
     "distance": 0.0,  # only told
     "identity": 10.0,
-    "consistency": 0.2,
+    "consistency": 0.1,
+    "possible": 2.0,
     "albedo": 3.0,
     "expression": 4.0,
     "light": 0.5,
@@ -103,15 +104,21 @@ class Objective:
             "distance": point_loss(reading.landmarks.detach(), batch.landmarks).mean() / LANDMARK_UNIT,
             "likelihood": likelihood.mean(),
             "identity": displacement.mean() / self.spread,
-            "consistency": self._consistency(identity, batch.person),
+            "consistency": self._consistency(identity, batch.person, drawn),
+            "possible": (self._size(identity) - 1).clamp(min=0).mean(),
         }
 
-    def _consistency(self, identity: Tensor, person: Tensor) -> Tensor:
+    def _size(self, identity: Tensor) -> Tensor:
+        """Squared distance to the mean face, 1 for a random person."""
+        return self.metric.squared_distance(identity, torch.zeros_like(identity)) / self.spread
+
+    def _consistency(self, identity: Tensor, person: Tensor, drawn: Tensor) -> Tensor:
         """Logarithm of how far apart pictures of one person are, over how far those of different people are: a ratio,
-        so that nothing is gained by calling everybody average."""
+        so that nothing is gained by calling everybody average. Renders and photographs are not held against each
+        other, and nobody may be further from the mean than people are (`possible`): both would be ways to cheat."""
         distance = self.metric.squared_distance(identity[:, None], identity[None])
         same = (person[:, None] == person).float()
-        others = 1 - same
+        others = (1 - same) * (drawn[:, None] == drawn[None])
         same = same - torch.eye(len(person))
         within = (distance * same).sum() / same.sum().clamp(min=1)
         between = (distance * others).sum() / others.sum().clamp(min=1)
