@@ -25,7 +25,7 @@ from torch import Tensor
 
 from modeling_facegpt.camera import place_in_camera, project
 from modeling_facegpt.face_head import HEAD_SIZE
-from modeling_facegpt.face_parameters import FaceParameters, parameter_sizes, parameters_to_vector
+from modeling_facegpt.face_parameters import FaceParameters, parameter_sizes, parameters_to_vector, select_faces
 from modeling_facegpt.mesh import Mesh
 from modeling_facegpt.morphable_model import MorphableModel
 from modeling_facegpt.person import Person
@@ -69,6 +69,10 @@ LONG_HAIR_OF_COVERED_EARS = 0.7
 COVERED = 0.12  # change of colour from which something counts as drawn over a landmark
 SEEN_FROM_BEHIND = 0.4  # of the pictures without a face: a head all the same, turned away
 LEAST_SEEN = 0.2  # of a face's landmarks: with fewer it is hidden behind others, and none that the picture shows
+PORTRAIT_ZOOM = 0.8
+TURNED_SHARE = 0.15  # of portraits
+LARGEST_TURN = 0.9  # radians, beyond what other pictures show
+BEHIND = 0.008  # metres behind the surface that is seen, from which on a landmark counts as hidden
 BYSTANDER_SHARE = 0.12  # of the close-ups of a face: another one, partly shown, that nobody asks for
 
 
@@ -84,6 +88,18 @@ class PictureBatch(NamedTuple):
     face_images: Tensor  # (N, 3, S, S) to compare renders with
     landmarks_seen: Tensor  # (N, 68) 1 where nothing is drawn over a landmark, 0 where something is
     glasses: Tensor  # (N,) 1 for faces with glasses, 0 for those without
+
+
+class PortraitBatch(NamedTuple):
+    """B pictures of one face each, several of each person, as the lens sees them: no exposure, blur or noise yet."""
+
+    pictures: Tensor  # (B, 3, S, S) sRGB in [0, 1]
+    person: Tensor  # (B,) the same number: the same identity and albedo
+    picture_cameras: Tensor  # (B, 3) as assumed, in picture sides
+    face_targets: Tensor  # (B, P) true parameters
+    landmarks: Tensor  # (B, 468, 2) in picture sides
+    landmarks_seen: Tensor  # (B, 468) 1 where neither the head itself nor anything drawn over it hides a landmark
+    frame: Tensor  # (B, 4) position x, y and apparent size of the head in picture sides, lean to the right in radians
 
 
 class _Heads(NamedTuple):
@@ -103,6 +119,7 @@ class _Drawn(NamedTuple):
     canvas: Tensor  # (B, 3, S, S)
     landmarks_seen: Tensor  # (H, 68)
     glasses: Tensor  # (H,)
+    dense_seen: Tensor  # (H, 468)
 
 
 class DataEngine:
@@ -145,7 +162,7 @@ class DataEngine:
         """
         heads = self._sample_heads(generator, close_up, counts)
         canvas = sample_backgrounds(generator, len(counts), self.side)
-        drawn = _Drawn(canvas, torch.zeros(0, 68), torch.zeros(0))
+        drawn = _Drawn(canvas, torch.zeros(0, 68), torch.zeros(0), torch.zeros(0, 468))
         if len(heads.owners):
             drawn = self._draw_heads(generator, canvas, heads)
         faces = _shown_faces(heads, drawn.landmarks_seen)
@@ -161,6 +178,29 @@ class DataEngine:
             face_images=torch.full((len(vector), 3, self.side, self.side), unknown),
             landmarks_seen=drawn.landmarks_seen[faces],
             glasses=drawn.glasses[faces],
+        )
+
+    @torch.no_grad()
+    def portraits(self, generator: torch.Generator, people: int, each: int) -> PortraitBatch:
+        """`each` pictures of each of `people` people: one identity and albedo; other expression, pose, light, camera.
+
+        A face is a little smaller in its picture than in close-ups, so that crops may turn and shift.
+        """
+        count = people * each
+        ones = torch.ones(count, dtype=torch.long)
+        heads = _repeat_people(self._sample_heads(generator, ones > 0, ones), each)
+        heads = _turn_some_away(generator, _zoom_out(heads))
+        drawn = self._draw_heads(generator, sample_backgrounds(generator, count, self.side), heads)
+        heads = _Heads(select_faces(heads.parameters, heads.is_face), *(part[heads.is_face] for part in heads[1:]))
+        position, size, lean = self._frames(heads)
+        return PortraitBatch(
+            pictures=drawn.canvas,
+            person=torch.arange(count) // each,
+            picture_cameras=heads.picture_cameras,
+            face_targets=parameters_to_vector(heads.parameters),
+            landmarks=self._landmarks(self.face_model.shape(heads.parameters), heads, "468")[..., :2],
+            landmarks_seen=drawn.dense_seen,
+            frame=torch.cat((position, size[:, None], lean[:, None]), dim=-1),
         )
 
     @torch.no_grad()
@@ -204,7 +244,8 @@ class DataEngine:
         mesh = self.face_model(heads.parameters)
         dressed = dress_heads(generator, self.face_model, mesh.vertices, mesh.albedo, heads.person)
         render = self._render(generator, dressed, heads)
-        landmarks = self._landmarks(mesh, heads)
+        points = torch.cat([self._landmarks(mesh.vertices, heads, kind) for kind in ("68", "468")], dim=1)
+        landmarks, depth = points[..., :2], points[..., 2]
         local = self._frames(heads)
         brightness = (heads.parameters.light[:, :3] / 3.545).clamp(0.2, 2.0)
         # Necks and hands are as bright as the face came out.
@@ -221,17 +262,21 @@ class DataEngine:
             picture = layers.draw(worn_hair[index], draw_hair_behind, picture, hair_colour[index])
             picture = layers.draw(1.0, draw_body, picture, skin_colour[index])
             picture = picture + render.mask[index] * (render.image[index] - picture)
-            bare = bare.index_copy(0, index, _colours_at(picture, landmarks[index]))
+            bare = bare.index_copy(0, index, _values_at(picture, landmarks[index]))
             worn = (torch.rand(len(index), generator=generator) < worn_glasses[index]).nonzero()[:, 0]
             glasses_worn = glasses_worn.index_fill(0, index[worn], 1.0)
-            glasses = draw_glasses(generator, picture[worn], _eye_centres(landmarks[index[worn]]))
+            glasses = draw_glasses(generator, picture[worn], _eye_centres(landmarks[index[worn], :68]))
             picture = picture.index_copy(0, worn, glasses)
             picture = layers.draw(worn_strands[index], draw_hair_in_front, picture, hair_colour[index])
             picture = layers.draw(0.12, draw_occluders, picture, skin_colour[index])
             canvas = canvas.index_copy(0, heads.owners[index], picture.clamp(0, 1))
-        covered = (_colours_at(canvas[heads.owners], landmarks) - bare).abs().amax(-1) > COVERED
+        covered = (_values_at(canvas[heads.owners], landmarks) - bare).abs().amax(-1) > COVERED
         inside = ((landmarks > 0) & (landmarks < 1)).all(-1)
-        return _Drawn(canvas, (inside & ~covered).float(), glasses_worn)
+        seen = inside & ~covered
+        surface = _values_at(render.depth, landmarks)[..., 0]
+        facing = (surface == 0) | (depth < surface + BEHIND)
+        dense_seen = (seen & facing)[heads.is_face, 68:].float()
+        return _Drawn(canvas, seen[:, :68].float(), glasses_worn, dense_seen)
 
     def _render(self, generator: torch.Generator, dressed: Appearance, heads: _Heads) -> RenderOutput:
         """The heads with a highlight of the main lamp on skin and eyes."""
@@ -246,11 +291,12 @@ class DataEngine:
         highlight = render.attributes * aligned**sharpness * bands[:, :1, None, None] * 0.4
         return render._replace(image=(render.image + highlight).clamp(0, 1))
 
-    def _landmarks(self, mesh: Mesh, heads: _Heads) -> Tensor:
-        """The 68 landmarks `(H, 68, 2)` in picture sides."""
-        points = self.face_model.landmarks(mesh.vertices, "68")
+    def _landmarks(self, vertices: Tensor, heads: _Heads, kind: str) -> Tensor:
+        """Landmarks `(H, L, 3)`: in picture sides, and depth in metres."""
+        points = self.face_model.landmarks(vertices, kind)
         camera = true_camera(heads.parameters, picture_camera_in_pixels(heads.picture_cameras, 1))
-        return project(place_in_camera(points, heads.parameters.rotation, heads.parameters.translation), camera)
+        placed = place_in_camera(points, heads.parameters.rotation, heads.parameters.translation)
+        return torch.cat((project(placed, camera), placed[..., 2:]), dim=-1)
 
     def _frames(self, heads: _Heads) -> tuple[Tensor, Tensor, Tensor]:
         """Position, apparent size and lean of each head in its picture."""
@@ -282,6 +328,36 @@ def _worn(heads: _Heads) -> tuple[Tensor, Tensor, Tensor]:
     return LONG_HAIR_OF_COVERED_EARS * covers_ears, STRANDS_SHARE * covers_ears, heads.person.glasses
 
 
+def _repeat_people(heads: _Heads, each: int) -> _Heads:
+    """Faces of pictures in a row get identity and albedo of the first of each `each` of them; bystanders stay."""
+    faces = heads.is_face.nonzero()[:, 0]
+    first = faces[::each].repeat_interleave(each)
+    same = {
+        name: group.index_copy(0, faces, group[first])
+        for name, group in (("identity", heads.parameters.identity), ("albedo", heads.parameters.albedo))
+    }
+    source = torch.arange(len(heads.owners)).index_copy(0, faces, first)
+    person = None if heads.person is None else Person(*(value[source] for value in heads.person))
+    return heads._replace(parameters=heads.parameters._replace(**same), person=person)
+
+
+def _zoom_out(heads: _Heads) -> _Heads:
+    """The same heads in pictures that show more around them."""
+    focal, centre = heads.picture_cameras.split([1, 2], dim=-1)
+    cameras = torch.cat((PORTRAIT_ZOOM * focal, 0.5 + PORTRAIT_ZOOM * (centre - 0.5)), dim=-1)
+    return heads._replace(picture_cameras=cameras)
+
+
+def _turn_some_away(generator: torch.Generator, heads: _Heads) -> _Heads:
+    """Some heads turn further to a side than people do who look at the camera."""
+    count = len(heads.owners)
+    turn = torch.where(
+        chance(generator, TURNED_SHARE, count), uniform(generator, -LARGEST_TURN, LARGEST_TURN, count), 0.0
+    )
+    rotation = rotation_6d_to_matrix(heads.parameters.rotation) @ rotation_about_axis(turn, 1)
+    return heads._replace(parameters=heads.parameters._replace(rotation=matrix_to_rotation_6d(rotation)))
+
+
 def _rank_by_size(owners: Tensor, size: Tensor) -> Tensor:
     """How many of the heads `(H,)` of the same picture are smaller: what looks larger stands in front."""
     return ((owners[:, None] == owners) & (size[:, None] > size)).sum(-1)
@@ -301,11 +377,12 @@ def _eye_centres(landmarks: Tensor) -> Tensor:
     return torch.stack((landmarks[:, 36:42].mean(1), landmarks[:, 42:48].mean(1)), dim=1)
 
 
-def _colours_at(pictures: Tensor, points: Tensor) -> Tensor:
-    """Colours `(N, L, 3)` of pictures `(N, 3, S, S)` at points `(N, L, 2)` in picture sides; of the rim, outside."""
+def _values_at(pictures: Tensor, points: Tensor) -> Tensor:
+    """Colours or other values `(N, L, C)` of pictures `(N, C, S, S)` at points `(N, L, 2)` in picture sides; outside,
+    those of the rim."""
     side = pictures.shape[-1]
     column, row = (points * side).long().clamp(0, side - 1).unbind(-1)
-    flat = (row * side + column)[:, None].expand(-1, 3, -1)
+    flat = (row * side + column)[:, None].expand(-1, pictures.shape[1], -1)
     return pictures.flatten(2).gather(2, flat).mT
 
 
