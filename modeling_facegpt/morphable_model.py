@@ -30,7 +30,7 @@ from transformers import initialization as init
 from .configuration_facegpt import MorphableModelConfig
 from .face_parameters import FaceParameters, parameter_sizes
 from .mesh import Mesh
-from .module_state import FullPrecisionModule
+from .module_state import CompactlySavedModule, FullPrecisionModule
 from .rotations import yaw_pitch_roll_to_matrix
 
 LANDMARK_KINDS = {"68": 68, "468": 468, "7": 7}
@@ -46,7 +46,7 @@ HALF_PRECISION_BUFFERS = (
 LEARNED_BUFFERS = ("albedo_mean", "albedo_basis")  # what photographs can tell without telling of shape
 
 
-class MorphableModel(FullPrecisionModule, PreTrainedModel):
+class MorphableModel(FullPrecisionModule, CompactlySavedModule, PreTrainedModel):
     """A 3D morphable face model as buffers, nothing of it trainable unless `learn_albedo` is called.
 
     Args:
