@@ -14,7 +14,7 @@
 """Fetches transformers' own tests of every model and processor from its source release, into `.cache/`.
 
 `python tests/fetch_common_suite.py` unpacks the release that is installed, once; `tests/common_suite.py` then runs
-it on FaceGPT. What the release leaves out is replaced: the picture that it takes from the Hub by one that is drawn here,
+it on FaceGPT. What the release leaves out is replaced: the picture that it takes from the Hub by one drawn here, and
 the tests of exporters and of generation by nothing. What transformers promises of `generate` is in
 `tests/test_generation_contracts.py`. Nothing of the release is kept in this repository.
 """
