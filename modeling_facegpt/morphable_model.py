@@ -20,7 +20,9 @@ in log space (Beer-Lambert).
 
 import math
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,6 +46,19 @@ HALF_PRECISION_BUFFERS = (
     "shape_directions",
 )
 LEARNED_BUFFERS = ("albedo_mean", "albedo_basis")  # what photographs can tell without telling of shape
+
+
+# Of checkpoints that come with FaceGPT: where it is installed, and in a checkout.
+PACKAGED_PLACES = (
+    Path(__file__).parents[1] / "facegpt_hub" / "checkpoints",
+    Path(__file__).parents[1] / "hub",
+)
+
+
+def locate_checkpoint(name: str) -> str:
+    """The directory of a checkpoint that comes with FaceGPT; any other name, of a directory or the Hub, as it is."""
+    found = (place / name for place in PACKAGED_PLACES if name and (place / name / "config.json").is_file())
+    return str(next(found, name))
 
 
 class MorphableModel(FullPrecisionModule, CompactlySavedModule, PreTrainedModel):
@@ -86,6 +101,15 @@ class MorphableModel(FullPrecisionModule, CompactlySavedModule, PreTrainedModel)
         for name, value in _placeholder_buffers(config).items():
             self.register_buffer(name, value)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | PathLike | None, *model_args: Any, **kwargs: Any
+    ) -> Any:
+        """As of any model of transformers; `"anny-head"` comes with FaceGPT."""
+        if isinstance(pretrained_model_name_or_path, str):
+            pretrained_model_name_or_path = locate_checkpoint(pretrained_model_name_or_path)
+        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
 
     # The base class asks the parameters for both, and there are only buffers here.
     @property
