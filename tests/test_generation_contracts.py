@@ -33,7 +33,7 @@ from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
 
 NEW_TOKENS = 6
 GREEDY = {"do_sample": False, "max_new_tokens": NEW_TOKENS}
-Inputs = dict[str, Tensor]
+Inputs = dict[str, Any]  # tensors, by the names of `forward`
 
 
 @pytest.fixture(params=["facegpt", "dialogue_facegpt"])

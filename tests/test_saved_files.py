@@ -68,7 +68,7 @@ def test_what_training_changed_is_written_without_loss(facegpt: FaceGPTForCondit
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_stays_what_it_is(facegpt: FaceGPTForConditionalGeneration, tmp_path: Path, dtype: torch.dtype):
-    facegpt.to(dtype).save_pretrained(tmp_path)
+    facegpt.to(dtype).save_pretrained(tmp_path)  # pyright: ignore
     again = load_nano(tmp_path)
     assert again.dtype == dtype
     for name, value in facegpt.state_dict().items():
