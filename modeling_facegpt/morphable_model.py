@@ -105,7 +105,7 @@ class MorphableModel(FullPrecisionModule, CompactlySavedModule, PreTrainedModel)
     @classmethod
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | PathLike | None, *model_args: Any, **kwargs: Any
-    ) -> Any:
+    ) -> "MorphableModel":
         """As of any model of transformers; `"anny-head"` comes with FaceGPT."""
         if isinstance(pretrained_model_name_or_path, str):
             pretrained_model_name_or_path = locate_checkpoint(pretrained_model_name_or_path)

@@ -28,7 +28,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 from transformers import AddedToken, BatchFeature, ProcessorMixin
+from transformers.dynamic_module_utils import custom_object_save
 from transformers.models.auto.processing_auto import processor_class_from_name
+from transformers.utils import PROCESSOR_NAME
 from transformers.utils.auto_docstring import auto_docstring
 
 from .conversation import check_image_count, frame_images, read_images
@@ -101,7 +103,12 @@ class FaceGPTProcessor(ProcessorMixin):
     def save_pretrained(self, save_directory: str | PathLike, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
         """Write the wrapped processor's files and, over its `processor_config.json`, one that names both classes."""
         self.vlm_processor.save_pretrained(save_directory)
-        files = super().save_pretrained(save_directory)
+        if self._auto_class is not None:
+            # Not as the base class does, which also writes our class into the settings of tokenizer and image
+            # processor, where it is none of theirs.
+            custom_object_save(self, save_directory)
+        files = [str(Path(save_directory) / PROCESSOR_NAME)]
+        self.to_json_file(files[0])
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
         return files

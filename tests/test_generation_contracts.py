@@ -161,7 +161,12 @@ def test_samples_follow_the_probabilities(
     model: FaceGPTForConditionalGeneration, prompt: Inputs, words: dict[str, Any]
 ):
     torch.manual_seed(0)
-    likely = {"do_sample": True, "top_k": 2, "max_new_tokens": 1, "suppress_tokens": words["suppress_tokens"]}
+    likely: dict[str, Any] = {
+        "do_sample": True,
+        "top_k": 2,
+        "max_new_tokens": 1,
+        "suppress_tokens": words["suppress_tokens"],
+    }
     said = answers(model, prompt, **likely, num_return_sequences=2000)[:, 0]
     with torch.no_grad():
         scores = model(**prompt).logits[0, -1]
@@ -180,7 +185,7 @@ def test_assisted_decoding_says_what_greedy_decoding_says(
     with torch.no_grad():  # another opinion, so that some of its tokens are taken back
         for weight in assistant.vlm.model.language_model.parameters():
             weight += 0.02 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(3))
-    helped = {"assistant_model": assistant} if kind == "assistant" else {"prompt_lookup_num_tokens": 3}
+    helped: dict[str, Any] = {"assistant_model": assistant} if kind == "assistant" else {"prompt_lookup_num_tokens": 3}
     assert torch.equal(model.generate(**prompt, **words, **helped), model.generate(**prompt, **words))
 
 
