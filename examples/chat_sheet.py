@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("turns", nargs="+", help="What the person types, turn by turn.")
     parser.add_argument("-o", "--output", type=Path, default=Path("chat.png"))
     arguments = parser.parse_args()
-    _, model, processor = facegpt.load()
+    model, processor = facegpt.load()
     photo = facegpt.read_photograph(arguments.photo).image
     chat = facegpt.ChatSession(model, processor, photograph=photo, seed=0)
     if chat.faces is None or len(chat.faces.probability) != 1:

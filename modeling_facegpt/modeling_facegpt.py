@@ -36,7 +36,7 @@ from .face_supervision import FaceTargets
 from .flow_head import FlowHead
 from .generation_mixin import FaceGPTGenerationMixin
 from .image_supervision import ImageComparison
-from .module_state import PicklableModule
+from .module_state import CompactlySavedModule, PicklableModule
 from .morphable_model import MorphableModel
 from .output_facegpt import FaceGPTOutput, LossTerm, choose_layers, text_loss, weighted_sum
 from .pipeline_facegpt import CUSTOM_PIPELINES
@@ -54,7 +54,7 @@ _NO_DIALOGUE = (
 
 
 @auto_docstring(custom_intro="Weights of FaceGPT: how they are named, kept and loaded.")
-class FaceGPTPreTrainedModel(PicklableModule, PreTrainedModel):
+class FaceGPTPreTrainedModel(PicklableModule, CompactlySavedModule, PreTrainedModel):
     config_class = FaceGPTConfig
     base_model_prefix = "vlm"
     input_modalities = ["image", "text"]

@@ -22,7 +22,9 @@ layers, each with a colour of its own: colour and amount of each layer are linea
 
 import math
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +34,7 @@ from transformers import initialization as init
 from .configuration_facegpt import MorphableModelConfig
 from .face_parameters import FaceParameters, parameter_sizes
 from .mesh import Mesh
-from .module_state import FullPrecisionModule
+from .module_state import CompactlySavedModule, FullPrecisionModule
 from .rotations import yaw_pitch_roll_to_matrix
 
 LANDMARK_KINDS = {"68": 68, "468": 468, "7": 7}
@@ -54,7 +56,20 @@ PERSON_BUFFERS = ("person_slopes", "person_spread")
 LEARNED_BUFFERS = ("albedo_mean", "albedo_basis")  # what photographs can tell without telling of shape
 
 
-class MorphableModel(FullPrecisionModule, PreTrainedModel):
+# Of checkpoints that come with FaceGPT: where it is installed, and in a checkout.
+PACKAGED_PLACES = (
+    Path(__file__).parents[1] / "facegpt_hub" / "checkpoints",
+    Path(__file__).parents[1] / "hub",
+)
+
+
+def locate_checkpoint(name: str) -> str:
+    """The directory of a checkpoint that comes with FaceGPT; any other name, of a directory or the Hub, as it is."""
+    found = (place / name for place in PACKAGED_PLACES if name and (place / name / "config.json").is_file())
+    return str(next(found, name))
+
+
+class MorphableModel(FullPrecisionModule, CompactlySavedModule, PreTrainedModel):
     """A 3D morphable face model as buffers, nothing of it trainable unless `learn_albedo` is called.
 
     Args:
@@ -107,6 +122,15 @@ class MorphableModel(FullPrecisionModule, PreTrainedModel):
         for name, value in _placeholder_buffers(config).items():
             self.register_buffer(name, value)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | PathLike | None, *model_args: Any, **kwargs: Any
+    ) -> "MorphableModel":
+        """As of any model of transformers; `"anny-head"` comes with FaceGPT."""
+        if isinstance(pretrained_model_name_or_path, str):
+            pretrained_model_name_or_path = locate_checkpoint(pretrained_model_name_or_path)
+        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
 
     # The base class asks the parameters for both, and there are only buffers here.
     @property

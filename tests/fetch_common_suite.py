@@ -14,8 +14,9 @@
 """Fetches transformers' own tests of every model and processor from its source release, into `.cache/`.
 
 `python tests/fetch_common_suite.py` unpacks the release that is installed, once; `tests/common_suite.py` then runs
-it on FaceGPT. What the release leaves out (tests of generation and of exporters, pictures on the Hub) is replaced by
-empty stand-ins. Nothing of it is kept in this repository.
+it on FaceGPT. What the release leaves out is replaced: the picture that it takes from the Hub by one drawn here, and
+the tests of exporters and of generation by nothing. What transformers promises of `generate` is in
+`tests/test_generation_contracts.py`. Nothing of the release is kept in this repository.
 """
 
 import subprocess
@@ -24,6 +25,7 @@ import tarfile
 from pathlib import Path
 
 import transformers
+from PIL import Image
 
 CACHE = Path(__file__).parents[1] / ".cache" / "common_suite"
 STAND_INS = {
@@ -34,7 +36,12 @@ STAND_INS = {
     "tests/generation/test_utils.py": "class GenerationTesterMixin:\n    pass\n",
     "tests/utils/__init__.py": "",
     "tests/utils/test_configuration_utils.py": "config_common_kwargs = {}\n",
-    "fetch_hub_objects_for_ci.py": "def url_to_local_path(url, *arguments, **settings):\n    return url\n",
+    "fetch_hub_objects_for_ci.py": """
+from pathlib import Path
+
+def url_to_local_path(url, *arguments, **settings):
+    return str(Path(__file__).with_name("picture.png")) if url.endswith((".png", ".jpg")) else url
+""",
 }
 
 
@@ -46,8 +53,16 @@ def suite_directory() -> Path:
 def fetch() -> Path:
     """Download and unpack the suite, unless it is there already."""
     directory = suite_directory()
-    if directory.is_dir():
-        return directory
+    if not directory.is_dir():
+        _unpack(directory)
+    for file, text in STAND_INS.items():
+        (directory / file).parent.mkdir(parents=True, exist_ok=True)
+        (directory / file).write_text(text)
+    Image.linear_gradient("L").resize((64, 48)).convert("RGB").save(directory / "picture.png")
+    return directory
+
+
+def _unpack(directory: Path) -> None:
     command = [sys.executable, "-m", "pip", "download", f"transformers=={transformers.__version__}"]
     command += ["--no-binary", "transformers", "--no-deps", "--quiet", "--dest", str(CACHE)]
     subprocess.run(command, check=True)
@@ -56,13 +71,8 @@ def fetch() -> Path:
     with tarfile.open(CACHE / f"{name}.tar.gz") as archive:
         members = [member for member in archive if member.name.startswith(f"{name}/tests/")]
         archive.extractall(partial, members, filter="data")
-    root = partial / name
-    for file, text in STAND_INS.items():
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).write_text(text)
-    root.rename(directory)
+    (partial / name).rename(directory)
     partial.rmdir()
-    return directory
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ def test_one_import_gives_everything():
 
 
 def test_it_loads_the_default_checkpoint_and_runs_as_a_module():
-    _, model, processor = facegpt.load()
+    model, processor = facegpt.load()
     assert not model.training and processor.face_token_id == model.config.face_token_id
     command = [sys.executable, "-m", "facegpt", "--version"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)

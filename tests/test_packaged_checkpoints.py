@@ -15,19 +15,21 @@
 
 from pathlib import Path
 
+import facegpt_trainer
 import pytest
 import yaml
-from facegpt_trainer import packaged_checkpoints
-from facegpt_trainer.packaged_checkpoints import locate_checkpoint
 from facegpt_trainer.start import Start, load_start
 from facegpt_trainer.training_config import FaceGPTTrainingConfig
 
-RECIPES = Path(packaged_checkpoints.__file__).parent / "recipes"
+from modeling_facegpt import MorphableModel, morphable_model
+from modeling_facegpt.morphable_model import locate_checkpoint
+
+RECIPES = Path(facegpt_trainer.__file__).parent / "recipes"
 
 
 def test_the_package_comes_first_then_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     places = tmp_path / "packaged", tmp_path / "checkout"
-    monkeypatch.setattr(packaged_checkpoints, "PLACES", places)
+    monkeypatch.setattr(morphable_model, "PACKAGED_PLACES", places)
     for place in reversed(places):
         assert locate_checkpoint("head") in ("head", str(places[1] / "head"))
         (place / "head").mkdir(parents=True)
@@ -41,6 +43,13 @@ def test_a_training_starts_from_any_directory(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     model, _ = load_start(Start())
     assert model.face_model.config.num_identity == 120 and model.face_model.template.abs().amax() > 0.05
+
+
+def test_the_head_that_comes_along_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert MorphableModel.from_pretrained("anny-head", local_files_only=True).config.num_identity == 120
+    with pytest.raises(OSError):  # of which nothing is here
+        MorphableModel.from_pretrained("anny-feet", local_files_only=True)
 
 
 def test_no_recipe_and_no_default_names_a_path_of_the_checkout():

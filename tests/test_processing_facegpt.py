@@ -14,6 +14,7 @@
 """The processor: dialogue and photographs in, tensors out; saved and loaded back as itself."""
 
 import copy
+import json
 from pathlib import Path
 
 import numpy as np
@@ -208,3 +209,35 @@ def test_every_door_reads_a_photograph_as_the_command_does(processor: FaceGPTPro
         read = processor(images=source, messages=processor.reconstruct_messages())["pixel_values"]
         upright = processor(images=expected, messages=processor.reconstruct_messages())["pixel_values"]
         assert torch.equal(read, upright)
+
+
+def test_the_parts_go_by_the_names_that_transformers_knows(processor: FaceGPTProcessor):
+    assert processor.get_attributes() == ["image_processor", "tokenizer"]
+    assert repr(processor.image_processor) in repr(processor)
+    mine = copy.deepcopy(processor)
+    for name in mine.get_attributes():
+        other = copy.deepcopy(getattr(mine, name))
+        setattr(mine, name, other)
+        assert getattr(mine.vlm_processor, name) is other is getattr(mine, name)
+        assert getattr(processor, name) is not other
+    assert mine.chat_template == processor.chat_template
+    mine.chat_template = None
+    assert mine.vlm_processor.chat_template is None and mine.end_token_id == mine.tokenizer.eos_token_id
+
+
+def test_no_part_is_saved_under_the_name_of_our_class(processor: FaceGPTProcessor, tmp_path: Path):
+    """`auto_map` in a tokenizer's settings is a request to run code."""
+    [written] = processor.save_pretrained(tmp_path)
+    settings = json.loads(Path(written).read_text())
+    assert settings["auto_map"] == {"AutoProcessor": "processing_facegpt.FaceGPTProcessor"}
+    assert "auto_map" not in settings["image_processor"] and not hasattr(processor.image_processor, "auto_map")
+    assert "auto_map" not in json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert (tmp_path / "processing_facegpt.py").is_file()
+
+
+def test_tokens_of_pictures_are_counted_by_their_sizes(processor: FaceGPTProcessor):
+    sizes = [(100, 100), (30, 500)]
+    images = [Image.new("RGB", (width, height)) for height, width in sizes]
+    inputs = processor(images=images, text=[processor.image_token] * 2, return_tensors="pt")
+    counted = processor._get_num_multimodal_tokens(image_sizes=sizes)["num_image_tokens"]
+    assert counted == (inputs["input_ids"] == processor.image_token_id).sum(1).tolist()

@@ -68,6 +68,7 @@ def test_a_published_checkpoint_reconstructs_as_the_run_did(
     state = load_file(output / "model.safetensors")
     assert state["face_head.output.weight"].dtype == torch.float16
     assert state["face_model.template"].dtype == torch.float32
+    assert not state.keys() & eager_facegpt.all_tied_weights_keys.keys()  # a second copy of the embeddings
     assert {file.name for file in output.glob("*.py")} == {file.name for file in travelling_files()}
     card = (output / "README.md").read_text()
     assert "| tiny | 1,234 | none | 567 | 7 | 0.0003 | 2 |" in card

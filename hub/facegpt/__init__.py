@@ -16,8 +16,8 @@
 ```python
 import facegpt
 
-_, model, processor = facegpt.load()
-[faces] = model.reconstruct([facegpt.read_photograph("photo.jpg").image], processor)
+model, processor = facegpt.load()
+[faces] = model.reconstruct(["photo.jpg"], processor)
 ```
 
 Nothing heavy is imported before it is asked for, so that `python -m facegpt --help` answers at once.
@@ -85,7 +85,9 @@ __all__ = [
 ]
 
 
-def load(name: str = "facegpt-nano", device: str = "cpu") -> "Checkpoint":
+def load(
+    name: str = "facegpt-nano", device: str = "cpu"
+) -> "tuple[FaceGPTForConditionalGeneration, FaceGPTProcessor]":
     """Model and processor of a checkpoint, ready to use; none of its code runs.
 
     Args:
@@ -93,14 +95,15 @@ def load(name: str = "facegpt-nano", device: str = "cpu") -> "Checkpoint":
         device (`str`): where the model runs, such as `"cpu"` or `"cuda"`.
 
     Returns:
-        `Checkpoint`: its name, the model in evaluation mode and float32, and its processor.
+        The model, in evaluation mode and float32, and its processor.
 
     Raises:
         CheckpointError: a sentence that says why it cannot be loaded.
     """
     from facegpt_hub.checkpoints import load_checkpoint
 
-    return load_checkpoint(name, device)
+    _, model, processor = load_checkpoint(name, device)
+    return model, processor
 
 
 def __getattr__(name: str) -> Any:

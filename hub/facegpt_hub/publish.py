@@ -50,7 +50,9 @@ def publish(runs: list[Path], evaluations: list[Path], output: Path) -> None:
 def write_checkpoint(run: Path, output: Path) -> None:
     """Weights, configuration, processor and code of a run."""
     model = FaceGPTForConditionalGeneration.from_pretrained(run, dtype=torch.float32, trust_remote_code=False)
-    state = {name: _for_disk(name, value) for name, value in model.state_dict().items()}
+    # What is tied to other weights is not written: rounded, it would be a second copy of them.
+    stored = model.state_dict().keys() - model.all_tied_weights_keys.keys()
+    state = {name: _for_disk(name, value) for name, value in model.state_dict().items() if name in stored}
     model.save_pretrained(output, state_dict=state)
     FaceGPTProcessor.from_pretrained(run, trust_remote_code=False).save_pretrained(output)
     write_code_copy(output)

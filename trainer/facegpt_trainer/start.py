@@ -21,11 +21,11 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
+from modeling_facegpt.morphable_model import locate_checkpoint
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
 from .checkpoint import build_untrained, load_checkpoint
 from .checkpoint_checks import check_face_model
-from .packaged_checkpoints import locate_checkpoint
 
 START_FILE = "start.json"
 

@@ -51,14 +51,13 @@ from modeling_facegpt.flow_head import (
 )
 from modeling_facegpt.losses import code_loss, flow_loss
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
-from modeling_facegpt.morphable_model import MorphableModel
+from modeling_facegpt.morphable_model import MorphableModel, locate_checkpoint
 
 from ..careful_trainer import CarefulTrainer
 from ..endings import run_command
 from ..grammar.attributes import default_picture_camera
 from ..grammar.text_dialogues import TextGrammar
 from ..loss_weights import LOSS_WEIGHTS
-from ..packaged_checkpoints import locate_checkpoint
 from ..recipe_ranges import check_ranges
 from .requests import BETWEEN_NOISES, MakeFaces
 
