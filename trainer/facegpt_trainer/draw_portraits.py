@@ -16,7 +16,6 @@
 Stopped, it goes on where it was; shards that are there already are left alone.
 """
 
-import argparse
 import sys
 import time
 from dataclasses import dataclass, field
@@ -24,9 +23,10 @@ from pathlib import Path
 
 from modeling_facegpt.morphable_model import MorphableModel
 
-from .__main__ import read_settings
+from .endings import run_command
 from .pictures.portrait_shards import PortraitSet, draw_shards
-from .recipe_help import describe_settings
+from .recipe_help import recipe_parser
+from .recipe_reader import read_recipe
 
 
 @dataclass
@@ -34,7 +34,7 @@ class PortraitSettings:
     """What to draw."""
 
     output_dir: str = field(metadata={"help": "Folder of the shards."})
-    face_model: str = field(default="hub/anny-head", metadata={"help": "The 3DMM: a folder, or a name on the Hub."})
+    face_model: str = field(default="anny-head", metadata={"help": "The 3DMM: a folder, or a name on the Hub."})
     shards: int = field(default=400, metadata={"help": "How many, counted from 0; more may be drawn later."})
     people: int = field(default=128, metadata={"help": "People in each shard."})
     each: int = field(default=2, metadata={"help": "Pictures of each person."})
@@ -52,7 +52,7 @@ class PortraitSettings:
 
 def draw(settings: PortraitSettings) -> int:
     """Draw what is missing; how many shards that was."""
-    face_model = MorphableModel.from_pretrained(settings.face_model)
+    face_model = MorphableModel.from_pretrained(settings.face_model, trust_remote_code=False)
     plan = PortraitSet(settings.people, settings.each, settings.side, settings.seed, settings.quality)
     start, drawn = time.monotonic(), 0
     for drawn, path in enumerate(draw_shards(face_model, Path(settings.output_dir), plan, settings.shards), 1):
@@ -63,19 +63,15 @@ def draw(settings: PortraitSettings) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, draw, say how many."""
-    parser = argparse.ArgumentParser(
-        prog="facegpt_trainer.draw_portraits",
-        description="Draw portraits with all labels into shards.",
-        epilog=describe_settings(PortraitSettings),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", type=Path, required=True, help="recipe, a YAML file")
-    try:
-        settings = read_settings(parser.parse_args(arguments).config, PortraitSettings)
-        print(f"{draw(settings)} shards drawn into {settings.output_dir}")
-    except (ValueError, OSError, TypeError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    return run_command(lambda: _draw(arguments))
+
+
+def _draw(arguments: list[str] | None) -> int:
+    description = "Draw portraits with all labels into shards."
+    parser = recipe_parser("facegpt_trainer.draw_portraits", description, PortraitSettings)
+    given, changes = parser.parse_known_args(arguments)
+    settings = read_recipe(given.config, PortraitSettings, changes)
+    print(f"{draw(settings)} shards drawn into {settings.output_dir}")
     return 0
 
 

@@ -191,7 +191,7 @@ class DataEngine:
         heads = _repeat_people(self._sample_heads(generator, ones > 0, ones), each)
         heads = _turn_some_away(generator, _zoom_out(heads))
         drawn = self._draw_heads(generator, sample_backgrounds(generator, count, self.side), heads)
-        heads = _Heads(select_faces(heads.parameters, heads.is_face), *(part[heads.is_face] for part in heads[1:]))
+        heads = _select_heads(heads, heads.is_face)
         position, size, lean = self._frames(heads)
         return PortraitBatch(
             pictures=drawn.canvas,
@@ -326,6 +326,15 @@ def _worn(heads: _Heads) -> tuple[Tensor, Tensor, Tensor]:
         return LONG_HAIR_SHARE * everybody, STRANDS_SHARE * everybody, GLASSES_SHARE * everybody
     covers_ears = (heads.person.hair_length > SIDE_HAIR_FROM).float()
     return LONG_HAIR_OF_COVERED_EARS * covers_ears, STRANDS_SHARE * covers_ears, heads.person.glasses
+
+
+def _select_heads(heads: _Heads, chosen: Tensor) -> _Heads:
+    """The heads where `chosen` `(H,)` is true."""
+    person = None if heads.person is None else Person(*(value[chosen] for value in heads.person))
+    cameras, owners, is_face, rank = (
+        part[chosen] for part in (heads.picture_cameras, heads.owners, heads.is_face, heads.rank)
+    )
+    return _Heads(select_faces(heads.parameters, chosen), cameras, owners, is_face, rank, person)
 
 
 def _repeat_people(heads: _Heads, each: int) -> _Heads:

@@ -13,31 +13,27 @@
 # limitations under the License.
 """`python -m facegpt_trainer.warm_up --config recipe.yaml`: teach a vision tower and its heads to read faces."""
 
-import argparse
 import sys
-from pathlib import Path
 
-from ..__main__ import read_settings
-from ..recipe_help import describe_settings
-from .settings import WarmUpSettings
-from .training import WarmUp
+from ..endings import run_command
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, train, say where the network is."""
-    parser = argparse.ArgumentParser(
-        prog="facegpt_trainer.warm_up",
-        description="Warm up a vision tower, a landmark head and a face head on portraits.",
-        epilog=describe_settings(WarmUpSettings),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", type=Path, required=True, help="recipe, a YAML file")
-    try:
-        settings = read_settings(parser.parse_args(arguments).config, WarmUpSettings)
-        WarmUp(settings).run()
-    except (ValueError, OSError, TypeError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    return run_command(lambda: _warm_up(arguments))
+
+
+def _warm_up(arguments: list[str] | None) -> int:
+    from ..recipe_help import recipe_parser
+    from ..recipe_reader import read_recipe
+    from .settings import WarmUpSettings
+    from .training import WarmUp
+
+    description = "Warm up a vision tower, a landmark head and a face head on portraits."
+    parser = recipe_parser("facegpt_trainer.warm_up", description, WarmUpSettings)
+    given, changes = parser.parse_known_args(arguments)
+    settings = read_recipe(given.config, WarmUpSettings, changes)
+    WarmUp(settings).run()
     print(f"Warmed-up network: {settings.output_dir}")
     return 0
 

@@ -35,7 +35,7 @@ class WarmUpSettings:
     output_dir: str = field(metadata={"help": "Folder of the run; a run that is there goes on where it was."})
     portraits: str = field(metadata={"help": "Folder of shards that draw_portraits wrote."})
     held_out_portraits: str = field(metadata={"help": "The same, of another seed, for evaluation."})
-    face_model: str = field(default="hub/anny-head", metadata={"help": "The 3DMM that was drawn."})
+    face_model: str = field(default="anny-head", metadata={"help": "The 3DMM that was drawn."})
     vision: dict[str, Any] = field(
         default_factory=_default_vision,
         metadata={"help": "The tower: model_type and settings of a vision model of transformers, and image_size."},

@@ -47,7 +47,7 @@ class WarmUp:
 
     def __init__(self, settings: WarmUpSettings):
         self.settings, self.folder = settings, Path(settings.output_dir)
-        self.face_model = MorphableModel.from_pretrained(settings.face_model).eval()
+        self.face_model = MorphableModel.from_pretrained(settings.face_model, trust_remote_code=False).eval()
         torch.manual_seed(settings.seed)
         self.network = PortraitNetwork(settings.vision, self.face_model.config, settings.state_size)
         self.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
