@@ -28,10 +28,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from transformers.dynamic_module_utils import get_imports
 
+from modeling_facegpt import backends, kernels
+
 REPOSITORY = Path(__file__).parents[1]
 MODEL_FILES = sorted((REPOSITORY / "modeling_facegpt").glob("*.py"))
 LIBRARY_FILES = [
-    *MODEL_FILES,
+    *(REPOSITORY / "modeling_facegpt").rglob("*.py"),
     *(REPOSITORY / "trainer").rglob("*.py"),
     *(REPOSITORY / "hub/facegpt_hub").rglob("*.py"),
     *(REPOSITORY / "hub/facegpt").rglob("*.py"),
@@ -87,6 +89,11 @@ def test_wheel_carries_packages_and_checkpoints(tmp_path: Path):
     assert "facegpt_hub/checkpoints/anny-head/model.safetensors" in names
     assert "facegpt_hub/checkpoints/facegpt-nano/modeling_facegpt.py" in names
     assert not any(name.startswith(("tests/", "examples/", "hub/", "trainer/")) for name in names)
+
+
+def test_the_kernels_and_what_calls_them_tell_the_release():
+    """Else remote code of one release would call the kernels of another."""
+    assert backends.RELEASE == kernels.RELEASE == PROJECT["version"]
 
 
 def imported(*folders: str) -> set[str]:

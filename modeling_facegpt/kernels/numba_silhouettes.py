@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..scanline import SMALLEST_AREA, WIDEST
+from ..topology import Topology
 from .numba_color import encode_row, encoding_slope
 from .numba_kernels import allocate, array, dtype_of, helper, kernel, run
-from .scanline import SMALLEST_AREA, WIDEST
-from .topology import Topology
 
 _NEAR = 1e-3  # metres, that of `facing_triangles`
 _KNUTH = 2654435761  # of multiplicative hashing
