@@ -26,6 +26,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, TextStreamer
 
 from .camera import Camera, default_focal
+from .conversation import as_sentence, check_length, check_words
 from .face_detection import FaceDetector, Photo, photo_camera, reconstruct
 from .face_editing import FRESH
 from .face_head import parameter_standard_deviation
@@ -38,7 +39,6 @@ from .face_parameters import (
     vector_to_parameters,
 )
 from .processing_facegpt import FACE_TOKEN, FaceGPTProcessor
-from .prompt_checks import as_sentence, check_length, check_words
 from .reconstruction import (
     Reconstruction,
     distinct_faces,
