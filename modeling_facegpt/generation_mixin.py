@@ -21,12 +21,14 @@ from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin
 
 from .answer_generation import generate_answers
+from .chat_session import ChatSession
 from .conversation import check_words
-from .dialogue import Dialogue, answer_dialogues, give_faces, no_faces
+from .dialogue import Dialogue, answer_dialogues, give_faces, no_faces, place_imagined
 from .face_detection import check_photos, reconstruct
 from .face_head import decode, default_cameras
 from .face_parameters import FaceParameters
 from .flow_head import FLOW_STEPS, GUIDANCE_SCALE, FaceSampling, draw_noise, sample_codes, seeded_generator
+from .gltf import encode_glb
 from .module_state import evaluating
 from .reconstruction import Reconstruction, select_reconstruction
 from .refinement import refine
@@ -42,6 +44,7 @@ class FaceGPTGenerationMixin(GenerationMixin):
     """The generating half of `FaceGPTForConditionalGeneration`. Words come from its vision-language model, `vlm`."""
 
     config: Any
+    face_model: Any
     vlm: Any
 
     @property
@@ -143,6 +146,32 @@ class FaceGPTGenerationMixin(GenerationMixin):
         if reference is None:
             return reconstruct(self, processor, images, **settings)
         return reconstruct_named(self, processor, images, reference, **settings)
+
+    def chat(self, processor: Any = None, *, photograph: Any = None, **settings: Any) -> ChatSession:
+        """A chat about faces that remembers what was told and shown; `say` continues it.
+
+        Args:
+            processor (`FaceGPTProcessor`, *optional*): default: the one saved beside this model.
+            photograph (*optional*): what the chat is about; see `ChatSession`.
+            settings: `focal`, `faces`, `seed` of `ChatSession`, and those of `generate`.
+
+        Raises:
+            ValueError: if the photograph cannot be read, or faces are given and this checkpoint reads none.
+        """
+        return ChatSession(self, processor, photograph=photograph, **settings)
+
+    def encode_glb(self, faces: Reconstruction | FaceParameters, *, neutral: bool = False) -> bytes:
+        """The content of a GLB file with a mesh for each face, its expressions as morph targets.
+
+        Args:
+            faces (`Reconstruction` or `FaceParameters`): those of a photograph, of an answer, or of `imagine`.
+            neutral (`bool`): without expression, turn of the eyes, and turn of the head.
+
+        Raises:
+            ValueError: if there is no face, or a number is not finite.
+        """
+        placed = place_imagined(faces) if isinstance(faces, FaceParameters) else faces
+        return encode_glb(self.face_model, placed, neutral=neutral)
 
     def imagine(
         self,

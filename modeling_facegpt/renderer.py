@@ -22,14 +22,13 @@ from .argument_checks import ArgumentCheck, check_size
 from .backends import FusedRenderer, backend_for
 from .camera import Camera, place_in_camera
 from .face_parameters import FaceParameters
-from .mesh import Mesh, vertex_normals
+from .mesh import Mesh, topology_of, vertex_normals
 from .rasterizer import NEAR, Fragments, interpolate, pixel_points, rasterize, sane_camera
 from .rotations import rotation_6d_to_matrix
 from .scanline import Settings
 from .shading import linear_to_srgb, shade
 from .silhouettes import blend_silhouettes
 from .texture import Texture, texture_factors
-from .topology import topology_of
 
 _LARGEST_LOG_FOCAL = 8.0
 # Numbers outside are no face but an accident of training or of a file: they are read as 0 and get no gradient.

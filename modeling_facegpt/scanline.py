@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .topology import Topology
+from .mesh import Topology
 
 WIDEST = 1e5  # pixels
 SMALLEST_AREA = 1e-9  # square pixels

@@ -24,7 +24,7 @@ import pytest
 import skimage
 import torch
 from bare_environment import REMOTE_CODE_NEEDS, link_packages, run_bare
-from conftest import REPOSITORY
+from conftest import REPOSITORY, make_eager
 from facegpt_hub.checkpoints import load_checkpoint
 from facegpt_hub.publish_code import NANO_DIRECTORY, travelling_files, write_code_copy
 from PIL import Image
@@ -33,6 +33,7 @@ from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor, 
 from modeling_facegpt.backends import REFERENCE, RELEASE, use_backend
 from modeling_facegpt.camera import Camera
 from modeling_facegpt.face_parameters import FaceParameters
+from modeling_facegpt.files.result_reader import read_result
 from modeling_facegpt.renderer import render_mesh
 
 CLEAN_PROCESS = """
@@ -61,7 +62,7 @@ torch.save({"names": names, "results": results, "answers": answers}, answer)
 
 def imagine_and_edit(model: Any, processor: Any) -> list[torch.Tensor]:
     """Faces of words, and an answer about one of them."""
-    faces = torch.cat(tuple(model.imagine("an old man", processor, count=2, steps=3)), dim=-1)
+    faces = torch.cat(tuple(model.imagine("an old man", processor, count=2, steps=3, seed=0)), dim=-1)
     prompt = processor(messages=[{"role": "user", "content": "Make <FACE> smile."}])
     settings = {"do_sample": False, "max_new_tokens": 6, "min_faces": 2, "return_dict_in_generate": True}
     said = model.generate(**prompt, **settings, given_faces=faces[:1])
@@ -100,6 +101,22 @@ seen_by = camera.Camera(torch.full((3,), 77.0), torch.full((3, 2), 32.0))
 render = renderer.render_mesh(model.face_model(parameters), parameters, seen_by, (64, 64), silhouettes=True)
 assert renderer.__name__.startswith("transformers_modules.")
 torch.save({"image": render.image, "backend": backends.availability("numba", "cpu")._asdict()}, answer)
+"""
+CHAT_ELSEWHERE = """
+from pathlib import Path
+
+import torch
+from PIL import Image
+from transformers import AutoModel
+
+directory, photograph, answer, file = sys.argv[1:]
+torch.set_num_threads(1)
+model = AutoModel.from_pretrained(directory, trust_remote_code=True)
+chat = model.chat(photograph=photograph, seed=0, max_new_tokens=6, min_faces=1)
+said = chat.say("Reconstruct every face.")
+torch.save({"text": said.text, "faces": list(chat.faces.parameters)}, answer)
+Path(file).write_bytes(model.encode_glb(chat.faces))
+Path(file).with_stem("imagined").write_bytes(model.encode_glb(model.imagine("an old man", seed=0, steps=3)))
 """
 
 DRAWING_NEEDS = (*REMOTE_CODE_NEEDS, "kornia")
@@ -162,6 +179,28 @@ def test_saved_code_imagines_and_edits_without_the_package(
     here = imagine_and_edit(dialogue_facegpt, processor)
     for ours, theirs in zip(here, torch.load(answer), strict=True):
         torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-4)
+
+
+def test_saved_code_chats_and_writes_faces_without_the_package(
+    dialogue_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, tmp_path: Path, bare: Path
+):
+    _noise(tmp_path / "noise.png")
+    model = make_eager(dialogue_facegpt, processor)
+    model.save_pretrained(tmp_path / "checkpoint")
+    processor.save_pretrained(tmp_path / "checkpoint")
+    files = [str(tmp_path / name) for name in ("checkpoint", "noise.png", "answer.pt", "face.glb")]
+    run_bare(CHAT_ELSEWHERE, bare, *files, modules=tmp_path / "modules")
+    there = torch.load(tmp_path / "answer.pt")
+    chat = model.chat(processor, photograph=tmp_path / "noise.png", seed=0, max_new_tokens=6, min_faces=1)
+    assert chat.say("Reconstruct every face.").text == there["text"]
+    assert chat.faces is not None
+    read = read_result(tmp_path / "face.glb", model.face_model)
+    for ours, theirs, stored in zip(chat.faces.parameters, there["faces"], read.parameters, strict=True):
+        torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-4)
+        assert torch.equal(stored, theirs)
+    imagined = read_result(tmp_path / "imagined.glb", model.face_model)
+    expected = model.imagine("an old man", processor, seed=0, steps=3)
+    torch.testing.assert_close(imagined.parameters.identity, expected.identity, rtol=0, atol=1e-4)
 
 
 def draw_elsewhere(
@@ -227,7 +266,7 @@ def test_saved_code_draws_by_the_kernels_of_its_own_release(
 
 def test_a_package_without_the_kernels_is_no_harm(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "modeling_facegpt.kernels", None)
-    monkeypatch.delattr("modeling_facegpt.kernels")
+    monkeypatch.delattr("modeling_facegpt.kernels", raising=False)
     monkeypatch.setattr(backends, "_load", backends._load.__wrapped__)
     usable, reason = backends.availability("numba", "cpu")
     assert not usable and "its kernels are in the package facegpt, which is not installed" in reason

@@ -27,11 +27,10 @@ from torch import Tensor
 
 from modeling_facegpt import backends
 from modeling_facegpt import rasterizer as reference
-from modeling_facegpt.mesh import Mesh
+from modeling_facegpt.mesh import Mesh, topology_of
 from modeling_facegpt.rasterizer import Fragments, pixel_points
 from modeling_facegpt.renderer import render_mesh
 from modeling_facegpt.scanline import Settings
-from modeling_facegpt.topology import topology_of
 
 pytest.importorskip("triton", reason="needs the package triton")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"

@@ -25,14 +25,13 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ..face_scene import FaceScene, build_scene, place_in_scene
+from ..gltf import GENERATOR, encode_glb, licence_line
 from ..mesh import vertex_normals
 from ..morphable_model import MorphableModel
 from ..reconstruction import Reconstruction
 from ..shading import linear_to_srgb
-from .face_scene import FaceScene, build_scene, place_in_scene
-from .gltf import scene_to_glb
-from .result_document import describe_nodes
-from .result_files import GENERATOR, PNG_MARK
+from .result_files import PNG_MARK
 
 MESH_SUFFIXES = (".glb", ".obj", ".ply")
 
@@ -56,13 +55,12 @@ def encode_mesh(
     """
     if suffix not in MESH_SUFFIXES:
         raise ValueError(f"got the file suffix {suffix!r}, but meshes are written as {', '.join(MESH_SUFFIXES)}")
+    if suffix == ".glb":
+        return encode_glb(face_model, reconstruction, neutral=neutral)
     if not len(reconstruction.probability):
         raise ValueError("got a reconstruction without a face, and a mesh file needs at least one")
     scene = build_scene(face_model, reconstruction, neutral=neutral)
-    licence = f"3D face model {face_model.config.face_model_id}, {face_model.config.licence}"
-    if suffix == ".glb":
-        names = list(face_model.config.expression_names or [])
-        return scene_to_glb(scene, names, copyright_line=licence, extras=describe_nodes(face_model, reconstruction))
+    licence = licence_line(face_model)
     if suffix == ".obj":
         return _scene_to_obj(face_model, scene, licence)
     return _scene_to_ply(scene, licence)

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..mesh import Topology
 from ..scanline import Settings
-from ..topology import Topology
 from .numba_color import encode_row, encoding_slope
 from .numba_gradients import (
     NO_PIXEL,

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..mesh import Topology
 from ..scanline import SMALLEST_AREA, WIDEST
-from ..topology import Topology
 from .numba_color import encode_row, encoding_slope
 from .numba_kernels import allocate, array, dtype_of, helper, kernel, run
 

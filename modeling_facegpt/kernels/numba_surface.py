@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..camera import Camera
-from ..topology import Topology
+from ..mesh import Topology
 from .numba_kernels import array, helper, kernel, run
 
 _LARGEST = 1e6  # of coordinates, metres, and of albedos: others are no numbers of a face
