@@ -21,11 +21,12 @@ from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin
 
 from .answer_generation import generate_answers
+from .camera import default_picture_cameras
 from .chat_session import ChatSession
 from .conversation import check_words
 from .dialogue import Dialogue, answer_dialogues, give_faces, no_faces, place_imagined
 from .face_detection import check_photos, reconstruct
-from .face_head import decode, default_cameras
+from .face_head import decode
 from .face_parameters import FaceParameters
 from .flow_head import FLOW_STEPS, GUIDANCE_SCALE, FaceSampling, draw_noise, sample_codes, seeded_generator
 from .gltf import encode_glb
@@ -299,7 +300,9 @@ def imagine(
             steps=sampling.steps,
             guidance_scale=sampling.guidance_scale,
         )
-        faces = ImaginedFaces(*decode(codes, default_cameras(len(codes), codes), model.config.face_model_config))
+        faces = ImaginedFaces(
+            *decode(codes, default_picture_cameras(len(codes), codes), model.config.face_model_config)
+        )
     faces.seed = generator.initial_seed()
     return faces
 

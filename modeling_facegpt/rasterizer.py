@@ -37,6 +37,7 @@ from .backends import backend_for
 from .camera import Camera
 from .mesh import Topology, topology_of
 from .scanline import (
+    NEAR,
     SMALLEST_WEIGHT,
     Cover,
     Settings,
@@ -51,7 +52,6 @@ from .seen_pixels import SeenPixels, SharesGradient, list_pixels, pass_back
 
 # Large chunks page-fault through fresh memory; this many pictures at a time stay in the cache.
 _CHUNK = 4
-NEAR = 1e-3  # metres
 _FARTHEST = 1e6  # metres
 _LONGEST = 1e8  # pixels, of a camera
 

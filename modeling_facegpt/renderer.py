@@ -23,9 +23,9 @@ from .backends import FusedRenderer, backend_for
 from .camera import Camera, place_in_camera
 from .face_parameters import FaceParameters
 from .mesh import Mesh, topology_of, vertex_normals
-from .rasterizer import NEAR, Fragments, interpolate, pixel_points, rasterize, sane_camera
+from .rasterizer import Fragments, interpolate, pixel_points, rasterize, sane_camera
 from .rotations import rotation_6d_to_matrix
-from .scanline import Settings
+from .scanline import NEAR, Settings
 from .shading import linear_to_srgb, shade
 from .silhouettes import blend_silhouettes
 from .texture import Texture, texture_factors

@@ -26,7 +26,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from modeling_facegpt.camera import Camera
+from modeling_facegpt.camera import Camera, default_camera
 from modeling_facegpt.face_parameters import (
     FaceParameters,
     concatenate_faces,
@@ -175,7 +175,7 @@ def evaluate_renders(
         images = to_images(batch.pictures)
         true = vector_to_parameters(batch.face_targets, face_model.config)
         side = float(engine.side)
-        camera = Camera(1.2 * torch.full((len(images),), side), torch.full((len(images), 2), side / 2))
+        camera = default_camera(len(images), side, batch.face_targets)
         points = landmarks_in_photo(face_model, true, camera)
         reconstructions = model.reconstruct(images, processor, refine_steps=refine_steps, batch_size=BATCH)
         for row, reconstruction in enumerate(on_cpu(reconstructions)):

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from modeling_facegpt.camera import DEFAULT_FOCAL
 from modeling_facegpt.face_head import HEAD_SIZE
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import FaceParameters
@@ -41,7 +42,6 @@ from modeling_facegpt.shading import spherical_harmonics
 from ..pictures.face_sampler import normal, sample_light, uniform
 
 # A face from words is looked at as a passport photograph is, by the camera that is assumed where none is given.
-DEFAULT_FOCAL = 1.2
 PORTRAIT_SIZE = 0.85
 PORTRAIT_MIDDLE = (0.5, 0.42)  # of the midpoint between the eyes, in picture sides
 # Standard scores at which words put a measure: at least this, and how much more.
@@ -172,11 +172,6 @@ def average_portrait(measurer: FaceMeasurer) -> FaceParameters:
         rotation=matrix_to_rotation_6d(torch.eye(3)[None]),
         gaze=torch.zeros_like(mean.gaze),
     )
-
-
-def default_picture_camera(faces: int = 1) -> Tensor:
-    """The camera `(N, 3)` of faces that are seen in no picture, in picture sides."""
-    return torch.tensor([[DEFAULT_FOCAL, 0.5, 0.5]]).expand(faces, 3)
 
 
 def express(face: FaceParameters, measurer: FaceMeasurer, expression: str, strength: float = 1.0) -> FaceParameters:

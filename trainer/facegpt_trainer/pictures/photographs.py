@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from modeling_facegpt.camera import default_focal
+from modeling_facegpt.camera import DEFAULT_FOCAL, default_picture_cameras
 from modeling_facegpt.morphable_model import MorphableModel
 from modeling_facegpt.photograph import PhotographError, read_photograph
 
@@ -233,10 +233,9 @@ def cut_photographs(
     landmarks = (folder.landmarks[index] - middle[:, None]) @ inverse.mT + 0.5
     landmarks = torch.where(flip[:, None, None] < 0, landmarks[:, mirrored_landmarks], landmarks)
     centre = ((0.5 - middle)[:, None] @ inverse.mT)[:, 0] + 0.5
-    focal = default_focal(1, 1)
-    cropped = torch.cat((focal / reach[:, None], centre), dim=-1)
+    cropped = torch.cat((DEFAULT_FOCAL / reach[:, None], centre), dim=-1)
     # Nobody can tell that a picture of a scene holds another one.
-    whole = cropped.new_tensor([focal, 0.5, 0.5])
+    whole = default_picture_cameras(1, cropped).to(cropped.dtype)
     cameras = torch.where(close_up[:, None], cropped, whole)
     return PhotographCuts(_recolour(generator, originals), originals, cameras, landmarks)
 
