@@ -68,7 +68,7 @@ def write_card(checkpoint: Path, runs: list[Path], evaluations: list[Path]) -> s
     """The model card, every number of it from files that the runs and evaluations wrote."""
     facts = [json.loads((run / "training.json").read_text()) for run in runs]
     tables = [json.loads(path.read_text()) for path in evaluations]
-    model = FaceGPTForConditionalGeneration.from_pretrained(checkpoint)
+    model = FaceGPTForConditionalGeneration.from_pretrained(checkpoint, trust_remote_code=False)
     return CARD.substitute(
         parameters=f"{count_parameters(model) / 1e6:.1f}",
         size=f"{(checkpoint / 'model.safetensors').stat().st_size / 1e6:.1f}",
