@@ -134,7 +134,7 @@ def draw_faces(
         texture = texture._replace(colors=sane(texture.colors))
         of_pixels, of_vertices = texture_factors(texture, pixel_points(faces.vertices, camera), triangles, fragments)
         linear, color = linear * of_pixels, color * of_vertices
-    image, mask = encode(linear), (fragments.triangle_index >= 0).to(planes.dtype)[:, None]
+    image, mask = encode_colors(linear), (fragments.triangle_index >= 0).to(planes.dtype)[:, None]
     if silhouettes:
         points = pixel_points(faces.vertices, camera)
         image, mask = blend_picture(image, mask, color, points, triangles, fragments)
@@ -227,7 +227,7 @@ def sane(numbers: Tensor) -> Tensor:
     return torch.where(is_sane(numbers), numbers, 0.0)
 
 
-def encode(linear: Tensor) -> Tensor:
+def encode_colors(linear: Tensor) -> Tensor:
     """sRGB in [0, 1] of linear colours, whose first dimension is pictures."""
     # Few at a time: the many steps of the curve then stay in the cache.
     return torch.cat([linear_to_srgb(part.clamp(0, 1)) for part in linear.split(4)])
@@ -238,7 +238,7 @@ def blend_picture(
 ) -> tuple[Tensor, Tensor]:
     """Blend picture and mask along silhouettes; `color (N, V, 3)` is what the picture shows of the vertices."""
     # Blended as encoded: `composite` is then exact, and no gradient is steep because the background is black.
-    rows = torch.cat((encode(color), torch.ones_like(color[..., :1])), dim=-1)
+    rows = torch.cat((encode_colors(color), torch.ones_like(color[..., :1])), dim=-1)
     blended = blend_silhouettes(torch.cat((image, mask), dim=1), rows, points, triangles, fragments).clamp(0, 1)
     return blended[:, :3], blended[:, 3:]
 

@@ -31,12 +31,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from modeling_facegpt.processing_facegpt import FACE_TOKEN
 from modeling_facegpt.vision_tower import read_maps_as_tokens
 
 from .grammar.nano_corpus import write_corpus
 
 IMAGE_TOKEN = "<image>"
-FACE_TOKEN = "<FACE>"
 END_TOKEN = "<end>"
 SPECIAL_TOKENS = ("<pad>", "<bos>", END_TOKEN, IMAGE_TOKEN, "<system>", "<user>", "<assistant>")
 

@@ -55,6 +55,7 @@ from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.morphable_model import MorphableModel
 
 from ..careful_trainer import CarefulTrainer
+from ..dialogue_collator import REQUESTS
 from ..endings import run_command
 from ..grammar.text_dialogues import TextGrammar
 from ..loss_weights import LOSS_WEIGHTS
@@ -62,7 +63,6 @@ from ..packaged_checkpoints import locate_checkpoint
 from ..recipe_ranges import check_ranges
 from .requests import BETWEEN_NOISES, MakeFaces
 
-REQUESTS = ("explicit", "speculative")
 MEAN_WEIGHT = LOSS_WEIGHTS["flow_mean"] / LOSS_WEIGHTS["flow"]
 
 

@@ -52,7 +52,7 @@ GAZE_STEP = 22.0
 LARGEST_TURN = 55.0
 LEAST_EFFICIENCY = 0.3  # below, a named slider moves a measure mostly by the way
 SIDE_LIGHT = 0.85  # share of the light from everywhere
-BRIGHTER = 1.35
+BRIGHTENING = 1.35
 PORTRAITS_OF_MEAN = 512  # their light and expression are averaged; the other means are known
 # Prefixes of the 3DMM's named directions that change one part and little else.
 SLIDER_PREFIXES = {

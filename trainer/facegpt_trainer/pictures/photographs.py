@@ -45,7 +45,7 @@ CHIN_MARGIN = 0.15  # of the face, between the chin and a faceless piece
 PAD = 0.5
 MEDIAPIPE_COUNTS = (468, 478)  # without and with irises
 LEAST_INSIDE = 0.5  # of a face's landmarks
-SMALLEST_FACE = 8.0  # pixels
+SMALLEST_FACE_PIXELS = 8.0  # pixels
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ def landmark_problem(points: Any, size: tuple[int, int], name: str) -> str | Non
     inside = int(((points >= 0) & (points <= size)).all(1).sum())
     if inside < LEAST_INSIDE * len(points):
         return f"only {inside} of the {len(points)} landmarks of {name} lie inside its {size[0]}x{size[1]} pixels"
-    if (extent := float(np.ptp(points, axis=0).max())) < SMALLEST_FACE:
+    if (extent := float(np.ptp(points, axis=0).max())) < SMALLEST_FACE_PIXELS:
         return f"the landmarks of {name} span {extent:.2g} pixels, wanted pixels, not shares of the photograph's side"
     return None
 
