@@ -27,7 +27,7 @@ RECIPES = Path(packaged_checkpoints.__file__).parent / "recipes"
 
 def test_the_package_comes_first_then_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     places = tmp_path / "packaged", tmp_path / "checkout"
-    monkeypatch.setattr(packaged_checkpoints, "CHECKPOINT_PLACES", places)
+    monkeypatch.setattr(packaged_checkpoints, "PLACES", places)
     for place in reversed(places):
         assert locate_checkpoint("head") in ("head", str(places[1] / "head"))
         (place / "head").mkdir(parents=True)

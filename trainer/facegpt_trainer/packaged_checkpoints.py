@@ -16,7 +16,7 @@
 from pathlib import Path
 
 # Beside this package where it is installed; in a checkout, in `hub/`.
-CHECKPOINT_PLACES = (
+PLACES = (
     Path(__file__).parents[1] / "facegpt_hub" / "checkpoints",
     Path(__file__).parents[2] / "hub",
 )
@@ -24,5 +24,5 @@ CHECKPOINT_PLACES = (
 
 def locate_checkpoint(name: str) -> str:
     """The directory of a checkpoint that comes with FaceGPT; any other name, of a directory or the Hub, as it is."""
-    found = (place / name for place in CHECKPOINT_PLACES if name and (place / name / "config.json").is_file())
+    found = (place / name for place in PLACES if name and (place / name / "config.json").is_file())
     return str(next(found, name))
