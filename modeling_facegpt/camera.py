@@ -23,6 +23,8 @@ from torch import Tensor
 
 from .rotations import rotation_6d_to_matrix
 
+DEFAULT_FOCAL = 1.2  # in longer sides of a picture that does not tell its focal length
+
 _NEAREST = 1e-8  # metres; what is nearer to the camera's plane keeps a finite position there, with a finite gradient
 
 
@@ -35,7 +37,18 @@ class Camera(NamedTuple):
 
 def default_focal(width: int, height: int) -> float:
     """The focal length in pixels that is assumed where a picture does not tell its own."""
-    return 1.2 * max(width, height)
+    return DEFAULT_FOCAL * max(width, height)
+
+
+def default_camera(faces: int, side: float, like: Tensor) -> Camera:
+    """The camera `(faces,)` of a square picture of which nothing is known; dtype and device are those of `like`."""
+    return Camera(like.new_full((faces,), DEFAULT_FOCAL * side), like.new_full((faces, 2), side / 2))
+
+
+def default_picture_cameras(faces: int = 1, like: Tensor | None = None) -> Tensor:
+    """The same in picture sides: focal length and principal point `(faces, 3)`, float32 on the device of `like`."""
+    device = None if like is None else like.device
+    return torch.tensor([DEFAULT_FOCAL, 0.5, 0.5], dtype=torch.float32, device=device).expand(faces, 3)
 
 
 def place_in_camera(vertices: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:

@@ -32,13 +32,13 @@ from torch import Tensor
 from .argument_checks import check_positive
 from .camera import Camera, default_focal
 from .configuration_facegpt import DetectionSettings
+from .conversation import check_length
 from .face_head import parameter_standard_deviation
 from .face_parameters import FaceParameters, concatenate_faces, select_faces, vector_to_parameters
 from .module_state import evaluating
 from .photograph import read_photographs
 from .picture_frame import PictureFrame, frame_square
 from .processing_facegpt import FaceGPTProcessor
-from .prompt_checks import check_length
 from .reconstruction import Reconstruction, distinct_faces, face_boxes, landmarks_in_photo, poses_agree
 from .refinement import check_batch_size, refine
 

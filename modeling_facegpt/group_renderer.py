@@ -22,7 +22,7 @@ from .argument_checks import ArgumentCheck
 from .backends import backend_for
 from .camera import Camera
 from .face_parameters import FaceParameters
-from .mesh import Mesh
+from .mesh import Mesh, topology_of
 from .renderer import (
     LitFaces,
     LitPoints,
@@ -34,7 +34,6 @@ from .renderer import (
     light_points,
 )
 from .texture import Texture
-from .topology import topology_of
 
 
 class GroupRender(NamedTuple):

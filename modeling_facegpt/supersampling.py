@@ -21,8 +21,7 @@ from torch import Tensor
 
 from .argument_checks import check_positive, check_size
 from .camera import Camera, crop_camera
-from .render_planes import unit
-from .renderer import RenderOutput
+from .renderer import RenderOutput, unit
 
 
 def supersample(

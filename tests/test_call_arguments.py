@@ -25,7 +25,7 @@ from PIL import Image
 from test_threads import photographs, same, values
 
 from modeling_facegpt import ChatSession, FaceChatPipeline, FaceGPTForConditionalGeneration, FaceGPTProcessor, refine
-from modeling_facegpt.files.result_document import _rounded
+from modeling_facegpt.reconstruction import rounded_numbers
 
 FORMS: dict[str, Callable[[Image.Image, Path], Any]] = {
     "path": lambda image, path: path,
@@ -148,4 +148,4 @@ def test_results_need_no_float64_on_the_device(monkeypatch: pytest.MonkeyPatch) 
     double = torch.Tensor.double
     monkeypatch.setattr(torch.Tensor, "cpu", lambda self: torch.full(self.shape, 0.125))
     monkeypatch.setattr(torch.Tensor, "double", lambda self: asked.append(self.device.type) or double(self))
-    assert _rounded(torch.zeros(2, device="meta"), 3) == [0.125, 0.125] and asked == ["cpu"]
+    assert rounded_numbers(torch.zeros(2, device="meta"), 3) == [0.125, 0.125] and asked == ["cpu"]

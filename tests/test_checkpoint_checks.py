@@ -17,9 +17,12 @@ import copy
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from facegpt_trainer.__main__ import main
+from facegpt_trainer.checkpoint import DIALOGUE_PARTS, load_saved
 from facegpt_trainer.checkpoint_checks import check_face_model, check_goes_on
+from safetensors.torch import load_file, save_file
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor, MorphableModel
 
@@ -93,3 +96,35 @@ def test_a_start_that_cannot_be_read_is_one_sentence(
     said = capsys.readouterr().err
     assert f"got {start}, which cannot be read here" in said and "name a directory" in said
     assert "Traceback" not in said
+
+
+def test_a_start_with_weights_of_another_size_or_without_some_is_one_sentence(
+    start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    weights = load_file(start / "model.safetensors")
+    key = next(name for name in weights if name.startswith("face_head."))
+    for damaged, words in (({key: torch.zeros(3, 3)}, "have another size"), ({}, "are missing")):
+        kept = {name: value for name, value in weights.items() if name != key}
+        save_file({**kept, **damaged}, start / "model.safetensors", {"format": "pt"})
+        assert run(tmp_path, model=str(start)) != 0
+        said = capsys.readouterr().err
+        assert f"got {start}, which does not fit its configuration: 1 of its weights {words} ({key})" in said
+        assert "Traceback" not in said
+
+
+def test_a_start_may_lack_dialogue_parts_as_a_whole_only(
+    dialogue_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, tmp_path: Path
+):
+    dialogue_facegpt.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    without = {name: value for name, value in weights.items() if not name.startswith("flow_head.")}
+    save_file(without, tmp_path / "model.safetensors", {"format": "pt"})
+    model, _ = load_saved(str(tmp_path), new_parts=DIALOGUE_PARTS)
+    assert model.flow_head is not None
+    with pytest.raises(ValueError, match=r"of its weights are missing \(flow_head"):
+        load_saved(str(tmp_path))
+    half = {**without, **{name: weights[name] for name in sorted(set(weights) - set(without))[:1]}}
+    save_file(half, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"of its weights are missing \(flow_head"):
+        load_saved(str(tmp_path), new_parts=DIALOGUE_PARTS)

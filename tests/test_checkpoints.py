@@ -240,7 +240,7 @@ def test_everything_is_loaded_without_its_code(call: ast.Call):
     assert (
         settings.get("trust_remote_code") == "False"
         or settings.get(None)
-        in ("_AS_DATA", "self.processor_source.settings")  # of modeling_facegpt, processor_source
+        in ("_AS_DATA", "self.processor_source.settings")  # of modeling_facegpt, pretrained_mixin
     ), ast.unparse(call)
 
 

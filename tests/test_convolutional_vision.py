@@ -26,7 +26,7 @@ from facegpt_trainer.vision_warm_up import ProbeCollator, warm_up_vision
 from transformers import ResNetConfig, ResNetModel, TrainingArguments
 
 from modeling_facegpt import FaceGPTProcessor, MorphableModel
-from modeling_facegpt.convolutional_vision import read_maps_as_tokens
+from modeling_facegpt.vision_tower import read_maps_as_tokens
 
 TINY_RESNET = {
     "model_type": "resnet",

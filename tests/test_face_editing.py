@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from modeling_facegpt import FaceParameters, MorphableModelConfig
+from modeling_facegpt.camera import default_picture_cameras
 from modeling_facegpt.face_editing import (
     FRESH,
     FaceEdits,
@@ -30,7 +31,7 @@ from modeling_facegpt.face_editing import (
     sum_over_groups,
 )
 from modeling_facegpt.face_encoder import find_faces
-from modeling_facegpt.face_head import default_cameras, encode
+from modeling_facegpt.face_head import encode
 from modeling_facegpt.face_parameters import parameter_sizes, parameters_to_vector, vector_to_parameters
 
 GROUPS = FaceParameters._fields
@@ -48,7 +49,7 @@ def test_shut_groups_stay_bit_for_bit(vectors: Tensor, group: int, face_model_co
     gates = torch.full((3, len(GROUPS)), -1.0)
     gates[:, group] = 1.0
     change = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(0))
-    edited = apply_edits(vectors, FaceEdits(change, gates), default_cameras(3, vectors), face_model_config)
+    edited = apply_edits(vectors, FaceEdits(change, gates), default_picture_cameras(3, vectors), face_model_config)
     before, after = (vector_to_parameters(faces, face_model_config) for faces in (vectors, edited))
     for name, old, new in zip(GROUPS, before, after, strict=True):
         assert torch.equal(old, new) == (name != GROUPS[group]), name
@@ -69,7 +70,7 @@ def test_undo_is_exact(vectors: Tensor, face_model_config: MorphableModelConfig)
     """An edit, then all gates shut on the face before it."""
     open_gates, shut = torch.ones(3, len(GROUPS)), torch.full((3, len(GROUPS)), -1.0)
     change = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(0))
-    cameras = default_cameras(3, vectors)
+    cameras = default_picture_cameras(3, vectors)
     edited = apply_edits(vectors, FaceEdits(change, open_gates), cameras, face_model_config)
     assert not torch.equal(edited, vectors)
     undone = apply_edits(vectors, FaceEdits(change, shut), cameras, face_model_config)

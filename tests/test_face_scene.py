@@ -20,7 +20,7 @@ import torch
 from reconstructions import make_reconstruction
 
 from modeling_facegpt.camera import Camera, place_in_camera, project
-from modeling_facegpt.files.face_scene import build_scene, place_in_scene
+from modeling_facegpt.face_scene import build_scene, place_in_scene
 from modeling_facegpt.reconstruction import true_camera
 from modeling_facegpt.rotations import matrix_to_rotation_6d, yaw_pitch_roll_to_matrix
 

@@ -25,7 +25,7 @@ from reconstructions import make_reconstruction
 
 from modeling_facegpt import MorphableModel, MorphableModelConfig
 from modeling_facegpt.files.export import encode_mesh
-from modeling_facegpt.files.gltf import PHOTOGRAPHED
+from modeling_facegpt.gltf import PHOTOGRAPHED
 from modeling_facegpt.rotations import matrix_to_rotation_6d, yaw_pitch_roll_to_matrix
 
 COMPONENTS = {5123: np.uint16, 5125: np.uint32, 5126: np.float32}

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 
-numba_kernels = pytest.importorskip("modeling_facegpt.numba_kernels", reason="needs numba")
+numba_kernels = pytest.importorskip("modeling_facegpt.kernels.numba_kernels", reason="needs numba")
 
 REAL, INDEX = np.dtype(np.float32), np.dtype(np.int64)
 SHAPE = (3, 57, 41)  # of nothing that other tests draw

@@ -28,10 +28,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from transformers.dynamic_module_utils import get_imports
 
+from modeling_facegpt import backends, kernels
+
 REPOSITORY = Path(__file__).parents[1]
 MODEL_FILES = sorted((REPOSITORY / "modeling_facegpt").glob("*.py"))
 LIBRARY_FILES = [
-    *MODEL_FILES,
+    *(REPOSITORY / "modeling_facegpt").rglob("*.py"),
     *(REPOSITORY / "trainer").rglob("*.py"),
     *(REPOSITORY / "hub/facegpt_hub").rglob("*.py"),
     *(REPOSITORY / "hub/facegpt").rglob("*.py"),
@@ -89,6 +91,11 @@ def test_wheel_carries_packages_and_checkpoints(tmp_path: Path):
     assert not any(name.startswith(("tests/", "examples/", "hub/", "trainer/")) for name in names)
 
 
+def test_the_kernels_and_what_calls_them_tell_the_release():
+    """Else remote code of one release would call the kernels of another."""
+    assert backends.RELEASE == kernels.RELEASE == PROJECT["version"]
+
+
 def imported(*folders: str) -> set[str]:
     """The distributions that the files of folders import, anywhere in them, but for our own and Python's."""
     modules = set()
@@ -109,7 +116,7 @@ def declared(requirements: list[str]) -> set[str]:
 
 def test_what_is_declared_is_what_is_imported():
     base = declared(PROJECT["dependencies"])
-    optional = declared(EXTRAS["fast"] + EXTRAS["convert"] + EXTRAS["heif"]) | {"diffusers"}
+    optional = {"diffusers"}.union(*(declared(EXTRAS[name]) for name in ("fast", "convert", "heif")))
     assert imported("modeling_facegpt", "hub") - optional == base
     # TensorBoard is what a training writes for, and transformers reads GGUF files by gguf.
     assert imported("trainer") - base | {"diffusers"} == declared(EXTRAS["train"]) - {"tensorboard", "gguf"}

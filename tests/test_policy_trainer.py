@@ -22,7 +22,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from facegpt_trainer.grammar.attributes import default_picture_camera
 from facegpt_trainer.grpo import main
 from facegpt_trainer.policy.config import REWARD_WEIGHTS, FacePolicyConfig
 from facegpt_trainer.policy.evaluation import compare, mean_rewards
@@ -35,6 +34,7 @@ from PIL import Image
 from torch import Tensor
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor, FaceParameters
+from modeling_facegpt.camera import default_picture_cameras
 
 STEPS, ROWS = 4, 8
 DRAWS = STEPS - 1
@@ -44,7 +44,7 @@ def ask(text: str, picture: Tensor | None = None) -> Task:
     content: list[dict[str, Any]] = [{"type": "text", "text": text}]
     if picture is not None:
         content.insert(0, {"type": "image"})
-    return Task([{"role": "user", "content": content}], 1, default_picture_camera()[0], picture)
+    return Task([{"role": "user", "content": content}], 1, default_picture_cameras()[0], picture)
 
 
 @pytest.fixture

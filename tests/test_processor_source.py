@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from modeling_facegpt import ChatSession, FaceGPTForConditionalGeneration, FaceGPTProcessor
-from modeling_facegpt.processor_source import ProcessorSource
+from modeling_facegpt.pretrained_mixin import ProcessorSource
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_revision_and_place_of_files_are_asked_of_the_processor_too(nested: Path
         "somebody/something", revision="v1", subfolder="small", cache_dir="here", output_loading_info=True
     )
     monkeypatch.setattr(
-        "modeling_facegpt.processor_source.FaceGPTProcessor.from_pretrained",
+        "modeling_facegpt.pretrained_mixin.FaceGPTProcessor.from_pretrained",
         lambda name, **settings: asked.update(name=name, **settings),
     )
     model.load_processor()

@@ -18,7 +18,7 @@ from facegpt_trainer.grammar import wordings
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from modeling_facegpt.prompt_checks import as_sentence, check_words
+from modeling_facegpt.conversation import as_sentence, check_words
 
 
 @pytest.mark.parametrize(

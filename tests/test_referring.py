@@ -54,7 +54,7 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, *references: int) -> None:
         faces = [select_faces(d.faces, torch.zeros(len(references), dtype=torch.long)) for d in dialogues]
         return [Answer("<FACE>" * len(references), place_imagined(face), references) for face in faces]
 
-    monkeypatch.setattr("modeling_facegpt.referring.answer_dialogues", answer)
+    monkeypatch.setattr("modeling_facegpt.generation_mixin.answer_dialogues", answer)
 
 
 def vector(found: Reconstruction) -> torch.Tensor:
@@ -86,7 +86,7 @@ def test_each_image_may_have_words_of_its_own(chatty, processor, asked, group):
 
 def test_named_faces_are_those_that_the_answer_refers_to(chatty, processor, group, monkeypatch, face_parameters):
     everybody = make_reconstruction(face_parameters, faces=3)
-    monkeypatch.setattr("modeling_facegpt.referring.reconstruct", lambda *_, **__: [everybody])
+    monkeypatch.setattr("modeling_facegpt.generation_mixin.reconstruct", lambda *_, **__: [everybody])
     answer_with(monkeypatch, 2, 0, 3, FRESH)  # 3: the first face of the answer itself
     [named] = chatty.reconstruct([group], processor, reference="both")
     assert named.size == everybody.size

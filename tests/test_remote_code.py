@@ -14,6 +14,8 @@
 """The saved code alone is enough: it loads, finds, makes and changes faces where only what it needs is installed."""
 
 import inspect
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,18 @@ import numpy as np
 import pytest
 import skimage
 import torch
-from bare_environment import link_packages, run_bare
+from bare_environment import REMOTE_CODE_NEEDS, link_packages, run_bare
+from conftest import REPOSITORY, make_eager
 from facegpt_hub.checkpoints import load_checkpoint
 from facegpt_hub.publish_code import NANO_DIRECTORY, travelling_files, write_code_copy
 from PIL import Image
 
-from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
+from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor, backends
+from modeling_facegpt.backends import REFERENCE, RELEASE, use_backend
+from modeling_facegpt.camera import Camera
+from modeling_facegpt.face_parameters import FaceParameters
+from modeling_facegpt.files.result_reader import read_result
+from modeling_facegpt.renderer import render_mesh
 
 CLEAN_PROCESS = """
 import torch
@@ -74,6 +82,44 @@ assert not any(report.values()), report
 torch.save(imagine_and_edit(model, model.load_processor()), answer)
 """
 )
+
+DRAW_ELSEWHERE = """
+from importlib import import_module
+
+import torch
+from transformers import AutoModel
+
+directory, given, answer = sys.argv[1:]
+torch.set_num_threads(1)
+model = AutoModel.from_pretrained(directory, trust_remote_code=True)
+code = type(model).__module__.rpartition(".")[0]
+backends, camera, records, renderer = (
+    import_module(f"{code}.{name}") for name in ("backends", "camera", "face_parameters", "renderer")
+)
+parameters = records.FaceParameters(*torch.load(given))
+seen_by = camera.Camera(torch.full((3,), 77.0), torch.full((3, 2), 32.0))
+render = renderer.render_mesh(model.face_model(parameters), parameters, seen_by, (64, 64), silhouettes=True)
+assert renderer.__name__.startswith("transformers_modules.")
+torch.save({"image": render.image, "backend": backends.availability("numba", "cpu")._asdict()}, answer)
+"""
+CHAT_ELSEWHERE = """
+from pathlib import Path
+
+import torch
+from PIL import Image
+from transformers import AutoModel
+
+directory, photograph, answer, file = sys.argv[1:]
+torch.set_num_threads(1)
+model = AutoModel.from_pretrained(directory, trust_remote_code=True)
+chat = model.chat(photograph=photograph, seed=0, max_new_tokens=6, min_faces=1)
+said = chat.say("Reconstruct every face.")
+torch.save({"text": said.text, "faces": list(chat.faces.parameters)}, answer)
+Path(file).write_bytes(model.encode_glb(chat.faces))
+Path(file).with_stem("imagined").write_bytes(model.encode_glb(model.imagine("an old man", seed=0, steps=3)))
+"""
+
+DRAWING_NEEDS = (*REMOTE_CODE_NEEDS, "kornia")
 
 
 def _noise(path: Path) -> Image.Image:
@@ -133,6 +179,97 @@ def test_saved_code_imagines_and_edits_without_the_package(
     here = imagine_and_edit(dialogue_facegpt, processor)
     for ours, theirs in zip(here, torch.load(answer), strict=True):
         torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-4)
+
+
+def test_saved_code_chats_and_writes_faces_without_the_package(
+    dialogue_facegpt: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, tmp_path: Path, bare: Path
+):
+    _noise(tmp_path / "noise.png")
+    model = make_eager(dialogue_facegpt, processor)
+    model.save_pretrained(tmp_path / "checkpoint")
+    processor.save_pretrained(tmp_path / "checkpoint")
+    files = [str(tmp_path / name) for name in ("checkpoint", "noise.png", "answer.pt", "face.glb")]
+    run_bare(CHAT_ELSEWHERE, bare, *files, modules=tmp_path / "modules")
+    there = torch.load(tmp_path / "answer.pt")
+    chat = model.chat(processor, photograph=tmp_path / "noise.png", seed=0, max_new_tokens=6, min_faces=1)
+    assert chat.say("Reconstruct every face.").text == there["text"]
+    assert chat.faces is not None
+    read = read_result(tmp_path / "face.glb", model.face_model)
+    for ours, theirs, stored in zip(chat.faces.parameters, there["faces"], read.parameters, strict=True):
+        torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-4)
+        assert torch.equal(stored, theirs)
+    imagined = read_result(tmp_path / "imagined.glb", model.face_model)
+    expected = model.imagine("an old man", processor, seed=0, steps=3)
+    torch.testing.assert_close(imagined.parameters.identity, expected.identity, rtol=0, atol=1e-4)
+
+
+def draw_elsewhere(
+    checkpoint: Path, parameters: FaceParameters, scratch: Path, packages: Path
+) -> tuple[torch.Tensor, dict]:
+    """The picture `(3, 3, 64, 64)` that a checkpoint's own code draws of three faces, and whether Numba may."""
+    torch.save(list(parameters), scratch / "faces.pt")
+    files = [str(path) for path in (checkpoint, scratch / "faces.pt", scratch / "answer.pt")]
+    run_bare(DRAW_ELSEWHERE, packages, *files, modules=scratch / "modules")
+    answer = torch.load(scratch / "answer.pt")
+    return answer["image"], answer["backend"]
+
+
+@pytest.fixture
+def drawn(
+    facegpt: FaceGPTForConditionalGeneration, face_parameters: FaceParameters, tmp_path: Path
+) -> tuple[Path, torch.Tensor]:
+    """A checkpoint with its code, and three faces as the reference draws them here."""
+    facegpt.save_pretrained(tmp_path / "checkpoint")
+    camera = Camera(torch.full((3,), 77.0), torch.full((3, 2), 32.0))
+    with use_backend(REFERENCE):
+        mesh = facegpt.face_model(face_parameters)
+        render = render_mesh(mesh, face_parameters, camera, (64, 64), silhouettes=True)
+    return tmp_path / "checkpoint", render.image.detach()
+
+
+@pytest.mark.skipif(not find_spec("numba"), reason="needs numba")
+def test_saved_code_draws_by_the_reference_without_the_package(
+    drawn: tuple[Path, torch.Tensor], face_parameters: FaceParameters, tmp_path: Path
+):
+    checkpoint, expected = drawn
+    assert not list(checkpoint.glob("numba_*.py")) and not list(checkpoint.glob("triton_*.py"))
+    link_packages(tmp_path / "packages", (*DRAWING_NEEDS, "numba"))
+    image, backend = draw_elsewhere(checkpoint, face_parameters, tmp_path, tmp_path / "packages")
+    assert not backend["usable"] and "facegpt, which is not installed" in backend["reason"]
+    torch.testing.assert_close(image, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("release", "reason"),
+    [(None, None), ("0.0.9", f"its kernels are of facegpt {RELEASE}, and this code is of 0.0.9")],
+    ids=["same release", "another release"],
+)
+def test_saved_code_draws_by_the_kernels_of_its_own_release(
+    drawn: tuple[Path, torch.Tensor],
+    face_parameters: FaceParameters,
+    tmp_path: Path,
+    release: str | None,
+    reason: str | None,
+):
+    pytest.importorskip("numba", reason="needs numba")
+    checkpoint, expected = drawn
+    link_packages(tmp_path / "packages", (*DRAWING_NEEDS, "numba"))
+    (tmp_path / "packages/modeling_facegpt").symlink_to(REPOSITORY / "modeling_facegpt")
+    if release:
+        code = checkpoint / "backends.py"
+        code.write_text(code.read_text().replace(f'RELEASE = "{RELEASE}"', f'RELEASE = "{release}"'))
+    image, backend = draw_elsewhere(checkpoint, face_parameters, tmp_path, tmp_path / "packages")
+    assert backend["usable"] == (release is None)
+    assert not reason or reason in backend["reason"]
+    torch.testing.assert_close(image, expected, rtol=0, atol=1e-5)
+
+
+def test_a_package_without_the_kernels_is_no_harm(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "modeling_facegpt.kernels", None)
+    monkeypatch.delattr("modeling_facegpt.kernels", raising=False)
+    monkeypatch.setattr(backends, "_load", backends._load.__wrapped__)
+    usable, reason = backends.availability("numba", "cpu")
+    assert not usable and "its kernels are in the package facegpt, which is not installed" in reason
 
 
 @pytest.mark.skipif(not (NANO_DIRECTORY / "model.safetensors").is_file(), reason="no weights in hub/facegpt-nano")

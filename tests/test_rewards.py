@@ -17,14 +17,13 @@ import math
 
 import pytest
 import torch
-from facegpt_trainer.grammar.attributes import default_picture_camera
 from facegpt_trainer.grammar.dialogues import Wanted
 from facegpt_trainer.grammar.text_dialogues import TextGrammar
 from facegpt_trainer.policy import rewards
 from torch import Tensor
 
 from modeling_facegpt import FaceParameters, MorphableModel
-from modeling_facegpt.camera import Camera
+from modeling_facegpt.camera import Camera, default_picture_cameras
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import select_faces, vector_to_parameters
 from modeling_facegpt.reconstruction import landmarks_in_photo
@@ -87,7 +86,7 @@ def test_caricatures_are_no_likely_people(face_parameters: FaceParameters):
 
 def seen(parameters: FaceParameters, face_model: MorphableModel) -> tuple[Tensor, Tensor, Tensor]:
     """The camera of a picture of one face, its landmarks in picture sides, and its picture."""
-    camera = default_picture_camera()
+    camera = default_picture_cameras()
     landmarks = landmarks_in_photo(face_model, parameters, Camera(camera[:, 0], camera[:, 1:]), "468")[0]
     pixels = SIDE * camera
     render = render_mesh(face_model(parameters), parameters, Camera(pixels[:, 0], pixels[:, 1:]), (SIDE, SIDE))

@@ -27,7 +27,7 @@ from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
-from modeling_facegpt.stock_trainers import NO_FACES_LEARNED
+from modeling_facegpt.pretrained_mixin import NO_FACES_LEARNED
 
 SETTINGS = {
     "per_device_train_batch_size": 2,

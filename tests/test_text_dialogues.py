@@ -15,7 +15,7 @@ from collections import Counter
 
 import pytest
 import torch
-from facegpt_trainer.grammar.attributes import ShapeSpace, default_picture_camera
+from facegpt_trainer.grammar.attributes import ShapeSpace
 from facegpt_trainer.grammar.dialogues import SPLITS, Dialogue, Source, Wanted, is_held_out
 from facegpt_trainer.grammar.face_edits import NOTHING_TO_UNDO, apply_edit
 from facegpt_trainer.grammar.face_prompts import draw_face, typical_face
@@ -25,6 +25,7 @@ from facegpt_trainer.grammar.situations import HELD_OUT_SITUATIONS, PEOPLE, TRAI
 from facegpt_trainer.grammar.text_dialogues import TEXT_DIALOGUES, TEXT_SHARES, TextGrammar
 from facegpt_trainer.grammar.wordings import ASK_PERSON
 
+from modeling_facegpt.camera import default_picture_cameras
 from modeling_facegpt.face_editing import FRESH
 from modeling_facegpt.face_head import encode
 from modeling_facegpt.face_measurements import PRESENT, FaceMeasurer, measure_light, measure_pose, strongest_emotion
@@ -254,7 +255,7 @@ def test_typical_faces_are_the_mean_of_all_that_are_drawn(measurer: FaceMeasurer
     source = Source(ShapeSpace(measurer), 3)
     wanted = Wanted({source.shapes.names[0]: 1}, "angry", "left", "above")
     drawn = [draw_face(source, PEOPLE[3], wanted) for _ in range(600)]
-    config, camera = measurer.face_model.config, default_picture_camera()
+    config, camera = measurer.face_model.config, default_picture_cameras()
     everyone = FaceParameters(*(torch.cat(group) for group in zip(*drawn, strict=True)))
     mean = encode(everyone, camera.expand(len(drawn), 3), config).mean(0, keepdim=True)
     typical = encode(typical_face(source, PEOPLE[3], wanted), camera, config)

@@ -20,7 +20,7 @@ import pytest
 import torch
 from conftest import sphere
 
-from modeling_facegpt.topology import topology_of
+from modeling_facegpt.mesh import topology_of
 
 
 def test_edges_have_the_triangles_on_both_sides() -> None:

@@ -27,11 +27,10 @@ from torch import Tensor
 
 from modeling_facegpt import backends
 from modeling_facegpt import rasterizer as reference
-from modeling_facegpt.mesh import Mesh
+from modeling_facegpt.mesh import Mesh, topology_of
 from modeling_facegpt.rasterizer import Fragments, pixel_points
 from modeling_facegpt.renderer import render_mesh
 from modeling_facegpt.scanline import Settings
-from modeling_facegpt.topology import topology_of
 
 pytest.importorskip("triton", reason="needs the package triton")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -63,7 +62,7 @@ def test_kernels_compile_where_there_is_no_gpu(tmp_path: Path, monkeypatch: pyte
     from triton.backends.compiler import GPUTarget  # type: ignore[import-not-found]
     from triton.compiler import ASTSource, compile  # type: ignore[import-not-found]
 
-    from modeling_facegpt import triton_kernels
+    from modeling_facegpt.kernels import triton_kernels
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     integers = ("corners", "keys", "index", "first", "corner")
@@ -104,7 +103,7 @@ def draw_both(
     points: Tensor, triangles: Tensor, side: int, *, cull: bool = True, bias: Tensor | None = None
 ) -> tuple[Fragments, Fragments]:
     """Fragments of this backend and of the reference, which draws on the CPU."""
-    from modeling_facegpt.triton_rasterizer import rasterize
+    from modeling_facegpt.kernels.triton_rasterizer import rasterize
 
     settings = Settings(side, side, 1e-3, cull)
     ours = rasterize(
@@ -149,7 +148,7 @@ def test_bad_coordinates_are_dropped_as_by_the_reference(device: torch.device, v
 
 
 def test_gradients_are_those_of_the_reference(device: torch.device) -> None:
-    from modeling_facegpt.triton_rasterizer import interpolate
+    from modeling_facegpt.kernels.triton_rasterizer import interpolate
 
     side = 12
     vertices, triangles = ball(2, side, rings=3)
@@ -177,7 +176,7 @@ def test_gradients_are_those_of_the_reference(device: torch.device) -> None:
 
 @pytest.mark.parametrize(("count", "faces"), [(0, 3), (1, 0)])
 def test_nothing_to_draw_is_an_empty_picture(device: torch.device, count: int, faces: int) -> None:
-    from modeling_facegpt.triton_rasterizer import interpolate
+    from modeling_facegpt.kernels.triton_rasterizer import interpolate
 
     vertices, triangles = ball(1, 8, rings=2)
     points = points_of(vertices[:count], device).requires_grad_()
@@ -189,7 +188,7 @@ def test_nothing_to_draw_is_an_empty_picture(device: torch.device, count: int, f
 
 
 def test_it_draws_float32_only(device: torch.device) -> None:
-    from modeling_facegpt.triton_rasterizer import can_draw
+    from modeling_facegpt.kernels.triton_rasterizer import can_draw
 
     assert can_draw(torch.zeros(1, 3, 3, device=device))
     assert not can_draw(torch.zeros(1, 3, 3, device=device, dtype=torch.float64))
@@ -237,7 +236,7 @@ def test_what_it_cannot_draw_the_reference_does(device: torch.device, chosen: No
 
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter builds no launcher")
 def test_without_a_launcher_there_is_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    from modeling_facegpt import triton_rasterizer
+    from modeling_facegpt.kernels import triton_rasterizer
 
     def fail(*_: object) -> None:
         raise RuntimeError("Failed to find C compiler\nat a place")

@@ -18,7 +18,7 @@ import torch
 from vlm_families import FAMILIES, build_tiny_vlm
 
 from modeling_facegpt import FaceGPTForConditionalGeneration, FaceGPTProcessor
-from modeling_facegpt.vision_features import vision_features, vision_tower
+from modeling_facegpt.vision_tower import vision_features, vision_tower
 
 HALF = [0.5] * 3
 PATCHES = {"qwen2_5_vl", "qwen3_vl"}

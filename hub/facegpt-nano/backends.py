@@ -14,9 +14,10 @@
 """Which code draws: plain PyTorch, which is always there and the reference, or something faster with the same results.
 
 `numba` draws tensors on the CPU where Numba is installed; `triton` draws float32 on CUDA devices where Triton is
-installed and builds its launcher. What a backend has no function for, or cannot draw, the reference does. To choose by
-hand set the environment variable `FACEGPT_BACKEND`, or write `with use_backend("torch"):` around a forward pass; its
-backward pass then follows.
+installed and builds its launcher. Both are in `modeling_facegpt.kernels`, which does not travel with a checkpoint:
+remote code uses them where the package is installed in the same release. What a backend has no function for, or cannot
+draw, the reference does. To choose by hand set the environment variable `FACEGPT_BACKEND`, or write
+`with use_backend("torch"):` around a forward pass; its backward pass then follows.
 """
 
 import os
@@ -32,6 +33,7 @@ from torch import Tensor
 
 REFERENCE = "torch"
 VARIABLE = "FACEGPT_BACKEND"
+RELEASE = "0.1.0"  # of this code, whose functions and records the kernels repeat
 
 _CHOSEN: ContextVar[str | None] = ContextVar("chosen_backend", default=None)
 
@@ -74,22 +76,38 @@ class Availability(NamedTuple):
 
 
 def _load_numba() -> Backend:
-    from .numba_losses import masked_photometric_loss
-    from .numba_pictures import draw
-    from .numba_rasterizer import can_draw, interpolate, pixel_points, rasterize
-    from .numba_silhouettes import blend_picture, blend_silhouettes
-    from .numba_surface import shade_points
-
+    _require_kernels()
+    try:
+        from modeling_facegpt.kernels.numba_losses import masked_photometric_loss
+        from modeling_facegpt.kernels.numba_pictures import draw
+        from modeling_facegpt.kernels.numba_rasterizer import can_draw, interpolate, pixel_points, rasterize
+        from modeling_facegpt.kernels.numba_silhouettes import blend_picture, blend_silhouettes
+        from modeling_facegpt.kernels.numba_surface import shade_points
+    except ImportError:
+        raise  # Outside of `try` transformers would ask whoever loads this as remote code to install the package.
     render = FusedRenderer(shade_points, draw, blend_picture)
     return Backend(can_draw, rasterize, interpolate, pixel_points, blend_silhouettes, masked_photometric_loss, render)
 
 
 def _load_triton() -> Backend:
-    from .triton_rasterizer import can_draw, interpolate, launcher_problem, rasterize
-
+    _require_kernels()
+    try:
+        from modeling_facegpt.kernels.triton_rasterizer import can_draw, interpolate, launcher_problem, rasterize
+    except ImportError:
+        raise  # As above.
     if problem := launcher_problem():
         raise ImportError(problem)
     return Backend(can_draw, rasterize, interpolate)
+
+
+def _require_kernels() -> None:
+    """Raise an `ImportError` unless the kernels are of this code's release; remote code may be of another one."""
+    try:
+        from modeling_facegpt import kernels
+    except ImportError as error:
+        raise ImportError("its kernels are in the package facegpt, which is not installed") from error
+    if kernels.RELEASE != RELEASE:
+        raise ImportError(f"its kernels are of facegpt {kernels.RELEASE}, and this code is of {RELEASE}")
 
 
 # In order of preference; the reference comes last and needs no entry.

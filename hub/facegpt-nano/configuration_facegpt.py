@@ -64,10 +64,26 @@ class MorphableModelConfig(PreTrainedConfig):
         2 where the eyeballs turn, else 0.
     num_eyeball_vertices (`int`, *optional*, defaults to 201):
         Vertices of one eyeball, where there are eyes.
+    closing_names (`list[str]`, *optional*):
+        Per eye, the expression that closes its lids; `[]` where closing lids keep the person's own shape.
     region_names (`list[str]`, *optional*):
         One name per region mask.
     direction_names (`list[str]`, *optional*):
         One name per named shape direction.
+    albedo_names (`list[str]`, *optional*):
+        One name per albedo coefficient, where they have a meaning; see `person_faces`.
+    albedo_centres (`list[float]`, *optional*):
+        What each named quantity is where its coefficient is 0.
+    albedo_scales (`list[float]`, *optional*):
+        By how much it grows with one unit of the coefficient.
+    offset_names (`list[str]`, *optional*):
+        Names of the last identity coefficients, which are no shapes of heads: hair, beard and folds.
+    offset_scales (`list[float]`, *optional*):
+        What each of them is in its own unit where the coefficient is 1.
+    layer_names (`list[str]`, *optional*):
+        Names of what hides the skin (brows, beard, hair, lipstick), the lowest first.
+    num_person_features (`int`, *optional*, defaults to 0):
+        Number of `person_features` on which the identity of a `Person` depends; 0 where that is not known.
     licence (`str`, *optional*, defaults to `"CC0-1.0"`):
         Licence of the data, written into every result.
     """
@@ -86,8 +102,16 @@ class MorphableModelConfig(PreTrainedConfig):
     albedo_space: Literal["log", "linear"] = "log"
     num_eyes: int = 2
     num_eyeball_vertices: int = 201
+    closing_names: list[str] = field(default_factory=list)
     region_names: list[str] = field(default_factory=list)
     direction_names: list[str] = field(default_factory=list)
+    albedo_names: list[str] = field(default_factory=list)
+    albedo_centres: list[float] = field(default_factory=list)
+    albedo_scales: list[float] = field(default_factory=list)
+    offset_names: list[str] = field(default_factory=list)
+    offset_scales: list[float] = field(default_factory=list)
+    layer_names: list[str] = field(default_factory=list)
+    num_person_features: int = 0
     licence: str = "CC0-1.0"
 
     def __post_init__(self, **kwargs: Any):
@@ -96,6 +120,18 @@ class MorphableModelConfig(PreTrainedConfig):
             raise ValueError(
                 f"got {len(self.expression_names)} expression_names for num_expression={self.num_expression}; "
                 "give one name per expression coefficient"
+            )
+        unknown = [name for name in self.closing_names if name not in self.expression_names]
+        if unknown or len(self.closing_names) not in (0, self.num_eyes):
+            raise ValueError(
+                f"got closing_names={self.closing_names} for num_eyes={self.num_eyes}; give one of the "
+                "expression_names per eye, or none"
+            )
+        named = (self.albedo_names, self.albedo_centres, self.albedo_scales)
+        if any(named) and any(len(values) != self.num_albedo for values in named):
+            raise ValueError(
+                f"got {[len(values) for values in named]} albedo_names, albedo_centres and albedo_scales for "
+                f"num_albedo={self.num_albedo}; give one of each per albedo coefficient, or none"
             )
         super().__post_init__(**kwargs)
 

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, TextStreamer
 
-from .camera import Camera, default_focal
+from .camera import Camera, default_camera
+from .conversation import as_sentence, check_length, check_words
 from .face_detection import FaceDetector, Photo, photo_camera, reconstruct
 from .face_editing import FRESH
 from .face_head import parameter_standard_deviation
@@ -38,7 +39,6 @@ from .face_parameters import (
     vector_to_parameters,
 )
 from .processing_facegpt import FACE_TOKEN, FaceGPTProcessor
-from .prompt_checks import as_sentence, check_length, check_words
 from .reconstruction import (
     Reconstruction,
     distinct_faces,
@@ -299,10 +299,9 @@ def place_imagined(parameters: FaceParameters, side: int = IMAGINED_SIDE) -> Rec
     """N faces that no photograph shows, before a camera of our own."""
     like = parameters.identity
     faces = like.shape[0]
-    centre = like.new_full((faces, 2), side / 2)
     return Reconstruction(
         size=(side, side),
-        camera=Camera(like.new_full((faces,), default_focal(side, side)), centre),
+        camera=default_camera(faces, side, like),
         parameters=parameters,
         standard_deviation=None,
         probability=like.new_ones(faces),

@@ -27,8 +27,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .camera import default_picture_cameras
 from .configuration_facegpt import FaceGPTConfig, MorphableModelConfig
-from .face_head import bounded_code, default_cameras, encode
+from .face_head import bounded_code, encode
 from .face_parameters import parameter_sizes, vector_to_parameters
 from .module_state import FullPrecisionModule
 
@@ -81,7 +82,7 @@ class FaceEncoder(FullPrecisionModule):
         """
         with torch.no_grad():
             faces = vector_to_parameters(parameters, self.face_model_config)
-            code = encode(faces, default_cameras(len(parameters), parameters), self.face_model_config)
+            code = encode(faces, default_picture_cameras(len(parameters), parameters), self.face_model_config)
             known = code.isfinite().all(-1, keepdim=True)
             code = bounded_code(torch.where(known, code, 0.0))
         return self.output(self.activation(self.hidden(code))) * known

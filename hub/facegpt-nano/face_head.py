@@ -39,7 +39,6 @@ EXPRESSION_SCALE = 0.25
 LIGHT_MEAN = 2.5  # constant band of a common light; a white sky of radiance 1 has sqrt(4 pi) = 3.54
 LIGHT_SCALE = 0.7
 MINIMUM_LOG_VARIANCE, MAXIMUM_LOG_VARIANCE = -10.0, 4.0
-DEFAULT_CAMERA = (1.2, 0.5, 0.5)
 LARGEST_CODE = 10.0  # standard deviations; of a stranger face this much is read
 
 
@@ -141,11 +140,6 @@ def encode(parameters: FaceParameters, picture_cameras: Tensor, config: Morphabl
 def bounded_code(code: Tensor) -> Tensor:
     """Codes as networks read them: nothing in them is further than `LARGEST_CODE` from 0."""
     return code.clamp(-LARGEST_CODE, LARGEST_CODE)
-
-
-def default_cameras(faces: int, like: Tensor) -> Tensor:
-    """The camera `(faces, 3)` of a picture of which nothing is known, in float32 on the device of `like`."""
-    return like.new_tensor(DEFAULT_CAMERA, dtype=torch.float32).expand(faces, 3)
 
 
 def parameter_standard_deviation(

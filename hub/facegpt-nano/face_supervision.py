@@ -23,8 +23,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .camera import Camera, place_in_camera, project
-from .face_head import default_cameras, encode
+from .camera import Camera, default_picture_cameras, place_in_camera, project
+from .face_head import encode
 from .face_parameters import FaceParameters, rows_where, vector_to_parameters
 from .image_supervision import ImageComparison, appearance_terms, image_terms
 from .losses import code_likelihood_loss, code_loss, light_colour_loss, point_loss, prior_loss
@@ -60,7 +60,7 @@ class FaceTargets(NamedTuple):
         exact = FaceTargets(*(_in_float32(value) for value in self))
         if exact.picture_cameras is not None:
             return exact
-        return exact._replace(picture_cameras=default_cameras(faces, like))
+        return exact._replace(picture_cameras=default_picture_cameras(faces, like))
 
     @property
     def are_given(self) -> bool:

@@ -13,7 +13,7 @@
 # limitations under the License.
 """What FaceGPT generates: answers with faces in them, faces of photographs, and faces from words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,17 +21,31 @@ from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin
 
 from .answer_generation import generate_answers
-from .face_detection import reconstruct
-from .face_imagination import ImaginedFaces, imagine
-from .flow_head import FLOW_STEPS, GUIDANCE_SCALE, FaceSampling
-from .reconstruction import Reconstruction
-from .referring import reconstruct_named
+from .camera import default_picture_cameras
+from .chat_session import ChatSession
+from .conversation import check_words
+from .dialogue import Dialogue, answer_dialogues, give_faces, no_faces, place_imagined
+from .face_detection import check_photos, reconstruct
+from .face_head import decode
+from .face_parameters import FaceParameters
+from .flow_head import FLOW_STEPS, GUIDANCE_SCALE, FaceSampling, draw_noise, sample_codes, seeded_generator
+from .gltf import encode_glb
+from .module_state import evaluating
+from .reconstruction import Reconstruction, select_reconstruction
+from .refinement import refine
+
+
+class ImaginedFaces(FaceParameters):
+    """Faces that words describe, and the seed that makes them again."""
+
+    seed: int
 
 
 class FaceGPTGenerationMixin(GenerationMixin):
     """The generating half of `FaceGPTForConditionalGeneration`. Words come from its vision-language model, `vlm`."""
 
     config: Any
+    face_model: Any
     vlm: Any
 
     @property
@@ -116,7 +130,7 @@ class FaceGPTGenerationMixin(GenerationMixin):
         batch_size: int = 16,
     ) -> list[Reconstruction]:
         """All faces of each photograph, or those that words name, from left to right, one record per photograph; see
-        `face_detection.reconstruct` and `referring.reconstruct_named`.
+        `face_detection.reconstruct` and `reconstruct_named`.
 
         Args:
             images: a photograph (path, URL, bytes, `PIL.Image.Image` of any mode, array; see `read_photograph`), or a
@@ -133,6 +147,32 @@ class FaceGPTGenerationMixin(GenerationMixin):
         if reference is None:
             return reconstruct(self, processor, images, **settings)
         return reconstruct_named(self, processor, images, reference, **settings)
+
+    def chat(self, processor: Any = None, *, photograph: Any = None, **settings: Any) -> ChatSession:
+        """A chat about faces that remembers what was told and shown; `say` continues it.
+
+        Args:
+            processor (`FaceGPTProcessor`, *optional*): default: the one saved beside this model.
+            photograph (*optional*): what the chat is about; see `ChatSession`.
+            settings: `focal`, `faces`, `seed` of `ChatSession`, and those of `generate`.
+
+        Raises:
+            ValueError: if the photograph cannot be read, or faces are given and this checkpoint reads none.
+        """
+        return ChatSession(self, processor, photograph=photograph, **settings)
+
+    def encode_glb(self, faces: Reconstruction | FaceParameters, *, neutral: bool = False) -> bytes:
+        """The content of a GLB file with a mesh for each face, its expressions as morph targets.
+
+        Args:
+            faces (`Reconstruction` or `FaceParameters`): those of a photograph, of an answer, or of `imagine`.
+            neutral (`bool`): without expression, turn of the eyes, and turn of the head.
+
+        Raises:
+            ValueError: if there is no face, or a number is not finite.
+        """
+        placed = place_imagined(faces) if isinstance(faces, FaceParameters) else faces
+        return encode_glb(self.face_model, placed, neutral=neutral)
 
     def imagine(
         self,
@@ -167,3 +207,131 @@ class FaceGPTGenerationMixin(GenerationMixin):
             ValueError: if this checkpoint makes no faces from words, a prompt is empty, or a number makes no sense.
         """
         return imagine(self, processor, prompts, count=count, guidance_scale=guidance_scale, steps=steps, seed=seed)
+
+
+def reconstruct_named(
+    model: Any,
+    processor: Any,
+    images: Any,
+    reference: str | Sequence[str | None],
+    *,
+    focals: Any = None,
+    refine_steps: int = 0,
+    batch_size: int = 16,
+) -> list[Reconstruction]:
+    """The faces of each photograph that words name: all are found first, and the words then choose among them.
+
+    To tell who laughs, every face has to be seen in a crop of its own; words that came with the whole photograph would
+    have to choose before that.
+
+    Args:
+        model (`FaceGPTForConditionalGeneration`): with the parts for dialogue.
+        processor (`FaceGPTProcessor` or `None`): `None` loads the one saved beside the model.
+        images: a photograph as `read_photograph` takes it, or many.
+        reference (`str`, or a sequence of `str` or `None`): words such as "the woman on the left", for all images or
+            for each of them; `None` keeps all faces.
+        focals, refine_steps, batch_size: as in `reconstruct`.
+
+    Raises:
+        ValueError: if the model has no parts for dialogue, there are not as many references as images, a reference
+            has no words or spells a control token; and as `reconstruct`.
+    """
+    if model.face_encoder is None:
+        raise ValueError(
+            "got words that name faces for a checkpoint that was not trained on dialogues; take one that was, or "
+            "reconstruct all faces"
+        )
+    if processor is None:
+        processor = model.load_processor()
+    pictures = check_photos(images, focals)
+    given = [reference] * len(pictures) if isinstance(reference, str) else list(reference)
+    if len(given) != len(pictures):
+        raise ValueError(f"got {len(given)} references for {len(pictures)} images; give one for all, or one per image")
+    photographs, lengths = [picture.image for picture in pictures], [picture.focal for picture in pictures]
+    references = [None if words is None else check_words(words, processor.tokenizer) for words in given]
+    found = reconstruct(model, processor, photographs, focals=lengths, batch_size=batch_size)
+    asked = [row for row, words in enumerate(references) if words is not None and len(found[row].probability)]
+    for start in range(0, len(asked), batch_size):
+        rows = asked[start : start + batch_size]
+        dialogues = [
+            give_faces(
+                Dialogue(
+                    tuple(processor.reconstruct_messages(reference=references[row])), no_faces(model), pictures[row]
+                ),
+                found[row].parameters,
+            )
+            for row in rows
+        ]
+        for row, answer in zip(rows, answer_dialogues(model, processor, dialogues), strict=True):
+            # A face of the answer that repeats one before it refers to that one, which is chosen already.
+            chosen = sorted({face for face in answer.references if 0 <= face < len(found[row].probability)})
+            found[row] = select_reconstruction(found[row], torch.tensor(chosen, dtype=torch.long))
+    return refine(model, processor, photographs, found, steps=refine_steps, batch_size=batch_size)
+
+
+@torch.no_grad()
+def imagine(
+    model: Any,
+    processor: Any,
+    prompts: Any,
+    *,
+    count: int,
+    guidance_scale: float,
+    steps: int,
+    seed: int | None,
+) -> ImaginedFaces:
+    """See `FaceGPTForConditionalGeneration.imagine`."""
+    if model.flow_head is None:
+        raise ValueError(
+            "got a checkpoint that makes no faces from words, as it was built without dialogue_hidden_size; "
+            "use one that was trained on descriptions of faces"
+        )
+    if not isinstance(count, int) or count < 1:
+        raise ValueError(f"got count={count}, wanted a whole number of faces from 1 on")
+    sampling = FaceSampling(generator := seeded_generator(seed), steps, guidance_scale).checked()
+    inputs = prompts if isinstance(prompts, Mapping) else _read_prompts(model, processor, prompts)
+    states = _answer_states(model, inputs)
+    noise = draw_noise(count, model.flow_head.code_size, generator)
+    with torch.autocast(states.device.type, enabled=False):
+        codes = sample_codes(
+            model.flow_head,
+            states.repeat_interleave(count, 0),
+            noise.repeat(len(states), 1),
+            steps=sampling.steps,
+            guidance_scale=sampling.guidance_scale,
+        )
+        faces = ImaginedFaces(
+            *decode(codes, default_picture_cameras(len(codes), codes), model.config.face_model_config)
+        )
+    faces.seed = generator.initial_seed()
+    return faces
+
+
+def _read_prompts(model: Any, processor: Any, prompts: Any) -> Mapping[str, Any]:
+    """Inputs of one prompt or several, each a sentence or a dialogue that ends with the user's turn."""
+    one = isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], Mapping))
+    dialogues = [_as_dialogue(prompt) for prompt in ([prompts] if one else prompts)]
+    if not dialogues:
+        raise ValueError("got no prompts; give a sentence, a dialogue, or a list of them")
+    if processor is None:
+        processor = model.load_processor()
+    return processor(messages=dialogues).to(model.device)
+
+
+def _as_dialogue(prompt: str | Sequence[Any]) -> Sequence[Any]:
+    if not isinstance(prompt, str):
+        return prompt
+    if not prompt.strip():
+        raise ValueError("got an empty prompt; describe the face in a few words")
+    return [{"role": "user", "content": [{"type": "text", "text": prompt}]}]
+
+
+def _answer_states(model: Any, inputs: Mapping[str, Any]) -> Tensor:
+    """The states `(B, D)` that predict the first token of each answer, which is to be a `<FACE>`; in float32."""
+    with evaluating(model):
+        states = model(**inputs, output_hidden_states=[-1], logits_to_keep=1).hidden_states[-1]
+    mask = inputs.get("attention_mask")
+    last = states.shape[1] - 1
+    ends = torch.full((len(states),), last) if mask is None else last - mask.flip(1).argmax(1)
+    rows = torch.arange(len(states), device=states.device)
+    return states[rows, ends.to(states.device)].to(model.face_head.device, torch.float32)

@@ -69,6 +69,25 @@ def point_loss(points: Tensor, target: Tensor) -> Tensor:
     return (difference.square().sum(-1) + 1e-12).sqrt() * known
 
 
+def point_likelihood_loss(points: Tensor, log_variance: Tensor, target: Tensor, evenness: float = 0.5) -> Tensor:
+    """Gaussian negative log-likelihood `(N, L)` of points in a plane, zero where the target is not known (NaN).
+
+    Each term is weighted by its own variance to the power of `evenness`, detached: 0 is the likelihood itself, of
+    which sure points take nearly all of the gradient; 1 makes the points' gradient that of a squared error (Seitzer
+    et al. 2022, "On the Pitfalls of Heteroscedastic Uncertainty Estimation"). The minimum stays where it is.
+
+    Args:
+        points (`torch.Tensor` of shape `(N, L, 2)`): the means.
+        log_variance (`torch.Tensor` of shape `(N, L)`): of either coordinate.
+        target (`torch.Tensor` of shape `(N, L, 2)`): where they are.
+        evenness (`float`): in [0, 1].
+    """
+    known = target.isfinite().all(-1)
+    squared = (points - torch.where(known[..., None], target, points.detach())).square().sum(-1)
+    likelihood = 0.5 * squared * (-log_variance).exp() + log_variance
+    return likelihood * (evenness * log_variance.detach()).exp() * known
+
+
 def photometric_loss(image: Tensor, target: Tensor) -> Tensor:
     """Charbonnier distance `(N, 1, H, W)` of sRGB pictures `(N, 3, H, W)`, the mean over colours: quadratic for small
     errors, linear for large ones, so that hair, glasses and hands pull less than skin does."""

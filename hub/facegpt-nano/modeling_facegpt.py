@@ -26,7 +26,6 @@ from transformers.utils.auto_docstring import auto_docstring
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_facegpt import FaceGPTConfig
-from .convolutional_vision import ask_no_attention, read_maps_as_tokens
 from .dialogue_supervision import DecodedFaces, FaceOutcome, find_decoded_faces, supervise_faces
 from .face_editing import EditHead, ReferencePointer
 from .face_encoder import FaceEncoder, FaceHook, FaceOffsets, check_given_faces, find_faces
@@ -36,15 +35,14 @@ from .face_supervision import FaceTargets
 from .flow_head import FlowHead
 from .generation_mixin import FaceGPTGenerationMixin
 from .image_supervision import ImageComparison
-from .module_state import PicklableModule
+from .module_state import CompactlySavedModule, PicklableModule
 from .morphable_model import MorphableModel
 from .output_facegpt import FaceGPTOutput, LossTerm, choose_layers, text_loss, weighted_sum
 from .pipeline_facegpt import CUSTOM_PIPELINES
+from .pretrained_mixin import LoadsProcessor, TrainedByOthers
 from .processing_facegpt import FaceGPTProcessor
-from .processor_source import LoadsProcessor
 from .running_faces import RunningFaces
-from .stock_trainers import TrainedByOthers
-from .vision_features import vision_features
+from .vision_tower import ask_no_attention, read_maps_as_tokens, vision_features
 
 _AS_DATA: Any = {"trust_remote_code": False}  # none of a checkpoint's code runs, and nobody is asked whether it may
 _NO_DIALOGUE = (
@@ -54,7 +52,7 @@ _NO_DIALOGUE = (
 
 
 @auto_docstring(custom_intro="Weights of FaceGPT: how they are named, kept and loaded.")
-class FaceGPTPreTrainedModel(PicklableModule, PreTrainedModel):
+class FaceGPTPreTrainedModel(PicklableModule, CompactlySavedModule, PreTrainedModel):
     config_class = FaceGPTConfig
     base_model_prefix = "vlm"
     input_modalities = ["image", "text"]

@@ -11,7 +11,8 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""State of modules that is no weight: their mode, their precision, and hooks that a file cannot hold.
+"""State of modules that is no weight: their mode, their precision in memory and in files, and hooks that a file cannot
+hold.
 
 The mode is kept on the modules themselves, which threads may share. So each module counts the calls that want it to
 evaluate, and gets its own mode back after the last of them.
@@ -19,6 +20,7 @@ evaluate, and gets its own mode back after the last of them.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from os import PathLike
 from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -78,6 +80,35 @@ class FullPrecisionModule(nn.Module):
             return tensor.to(moved.device) if lost else moved
 
         return super()._apply(move, recurse)
+
+
+class CompactlySavedModule(nn.Module):
+    """A model whose files are no larger than its numbers need: a float32 tensor that half precision holds without any
+    loss is written in half precision. So a checkpoint of half precision that computes in float32 keeps its size from
+    file to file, and what training has changed is written as it is. The numbers that are loaded again are the same,
+    and of the type that `config.dtype` names."""
+
+    def save_pretrained(self, save_directory: str | PathLike, **kwargs: Any) -> Any:
+        """As of any model of transformers. A `state_dict` that is given is written as it is."""
+        if kwargs.get("state_dict") is None:
+            kwargs["state_dict"] = _without_empty_digits(self.state_dict())
+        return super().save_pretrained(save_directory, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _without_empty_digits(state: dict[str, Any]) -> dict[str, Any]:
+    halved: dict[tuple, Any] = {}  # by their place in memory: what two names share is still shared afterwards
+
+    def shrink(value: Any) -> Any:
+        # Parts that lie elsewhere, on a disk or on other machines, are left to those who know how to get them.
+        if type(value) is not Tensor or value.dtype != torch.float32 or value.is_meta or not value.numel():
+            return value
+        place = (value.data_ptr(), value.shape, value.stride())
+        if place not in halved:
+            half = value.half()
+            halved[place] = half if torch.equal(half.float(), value) else value
+        return halved[place]
+
+    return {name: shrink(value) for name, value in state.items()}
 
 
 class PicklableModule(nn.Module):

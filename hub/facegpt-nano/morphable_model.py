@@ -14,13 +14,17 @@
 """The 3D morphable face model (3DMM): coefficients to a mesh with colours.
 
 A point of the mesh is `template + identity @ identity_basis + expression @ expression_basis`, then the eyeballs turn
-about their centres. Reflectance is `exp(albedo_mean + albedo @ albedo_basis)`: pigments absorb light, so they add up
-in log space (Beer-Lambert).
+about their centres. A closing eye (`config.closing_names`) takes its lids off the person's own shape and onto the
+eyeball, where the lids of everybody meet. Reflectance is `exp(albedo_mean + albedo @ albedo_basis)`: pigments absorb
+light, so they add up in log space (Beer-Lambert). What hides the skin (brows, beard, hair, lipstick) lies over it in
+layers, each with a colour of its own: colour and amount of each layer are linear in the albedo coefficients, too.
 """
 
 import math
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +34,7 @@ from transformers import initialization as init
 from .configuration_facegpt import MorphableModelConfig
 from .face_parameters import FaceParameters, parameter_sizes
 from .mesh import Mesh
-from .module_state import FullPrecisionModule
+from .module_state import CompactlySavedModule, FullPrecisionModule
 from .rotations import yaw_pitch_roll_to_matrix
 
 LANDMARK_KINDS = {"68": 68, "468": 468, "7": 7}
@@ -42,11 +46,30 @@ HALF_PRECISION_BUFFERS = (
     "albedo_basis",
     "region_masks",
     "shape_directions",
+    "closing_weights",
+    "layer_masks",
+    "layer_orders",
 )
+# Of 3DMMs with layers, and of those that know how faces follow from a `Person`. Older ones have neither.
+LAYER_BUFFERS = ("layer_softness", "layer_amounts", "layer_colours")
+PERSON_BUFFERS = ("person_slopes", "person_spread")
 LEARNED_BUFFERS = ("albedo_mean", "albedo_basis")  # what photographs can tell without telling of shape
 
 
-class MorphableModel(FullPrecisionModule, PreTrainedModel):
+# Of checkpoints that come with FaceGPT: where it is installed, and in a checkout.
+PACKAGED_PLACES = (
+    Path(__file__).parents[1] / "facegpt_hub" / "checkpoints",
+    Path(__file__).parents[1] / "hub",
+)
+
+
+def locate_checkpoint(name: str) -> str:
+    """The directory of a checkpoint that comes with FaceGPT; any other name, of a directory or the Hub, as it is."""
+    found = (place / name for place in PACKAGED_PLACES if name and (place / name / "config.json").is_file())
+    return str(next(found, name))
+
+
+class MorphableModel(FullPrecisionModule, CompactlySavedModule, PreTrainedModel):
     """A 3D morphable face model as buffers, nothing of it trainable unless `learn_albedo` is called.
 
     Args:
@@ -64,8 +87,13 @@ class MorphableModel(FullPrecisionModule, PreTrainedModel):
         "uv_coordinates",
         "eye_centres",
         "eye_centre_basis",
+        *LAYER_BUFFERS,
+        *PERSON_BUFFERS,
         *(f"landmarks_{kind}_barycentrics" for kind in LANDMARK_KINDS),
     ]
+
+    # 3DMMs from before lids closed for everybody have none.
+    _keys_to_ignore_on_load_missing = [r"closing_weights$"]
 
     template: Tensor  # (V, 3) metres
     identity_basis: Tensor  # (num_identity, V, 3)
@@ -80,12 +108,29 @@ class MorphableModel(FullPrecisionModule, PreTrainedModel):
     eye_centres: Tensor  # (num_eyes, 3)
     eye_centre_basis: Tensor  # (num_identity, num_eyes, 3)
     eyeball_vertices: Tensor  # (num_eyes, E) int64
+    closing_weights: Tensor  # (len(closing_names), V) how much each vertex belongs to the lids of each eye
+    layer_masks: Tensor  # (L, V) the most that a layer hides of each vertex
+    layer_orders: Tensor  # (L, V) amount of the layer from which on it reaches each vertex
+    layer_softness: Tensor  # (L,) amount between first reaching a vertex and hiding it
+    layer_amounts: Tensor  # (L, 1 + num_albedo) amount of a layer: constant, and per coefficient
+    layer_colours: Tensor  # (L, 1 + num_albedo, 3) its log reflectance: constant, and per coefficient
+    person_slopes: Tensor  # (F, num_identity) mean identity per unit of each of a person's features
+    person_spread: Tensor  # (num_identity, num_identity) what unit noise becomes around that mean
 
     def __init__(self, config: MorphableModelConfig):
         super().__init__(config)
         for name, value in _placeholder_buffers(config).items():
             self.register_buffer(name, value)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | PathLike | None, *model_args: Any, **kwargs: Any
+    ) -> "MorphableModel":
+        """As of any model of transformers; `"anny-head"` comes with FaceGPT."""
+        if isinstance(pretrained_model_name_or_path, str):
+            pretrained_model_name_or_path = locate_checkpoint(pretrained_model_name_or_path)
+        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
 
     # The base class asks the parameters for both, and there are only buffers here.
     @property
@@ -113,6 +158,9 @@ class MorphableModel(FullPrecisionModule, PreTrainedModel):
         region = self.region("face").float()
         groups = FaceParameters(*(region.new_ones(size) for size in parameter_sizes(self.config)))
         bases = {"identity": self.identity_basis, "expression": self.expression_basis, "albedo": self.albedo_basis}
+        if self.config.layer_names:
+            bases["albedo"] = self._albedo_changes()
+            region = torch.maximum(region, self.layer_masks.amax(0))
         for name, basis in bases.items():
             change = (basis.float().square().sum(-1) @ region).sqrt()
             groups = groups._replace(**{name: change / change.mean().clamp(min=1e-12)})
@@ -156,11 +204,52 @@ class MorphableModel(FullPrecisionModule, PreTrainedModel):
     def shape(self, parameters: FaceParameters) -> Tensor:
         """Vertices `(N, V, 3)` of N faces; identity, expression and gaze are used."""
         vertices = self.neutral(parameters.identity)
+        closing = self._lid_closing(vertices, parameters.identity, parameters.expression)
         if self.config.num_expression:
             vertices = _combine(vertices, parameters.expression, self.expression_basis)
+        vertices = vertices + closing
         if self.config.num_eyes:
             vertices = self.turn_eyes(vertices, parameters.identity, parameters.gaze)
         return vertices
+
+    def _lid_closing(self, neutral: Tensor, identity: Tensor, expression: Tensor) -> Tensor | float:
+        """What closing eyes add to the linear shapes, `(N, V, 3)`, or 0 where none close.
+
+        Lids of different openings meet only if each person's own opening is taken back as far as the eye closes.
+
+        Args:
+            neutral (`torch.Tensor` of shape `(N, V, 3)`): the faces without expression.
+            identity (`torch.Tensor` of shape `(N, num_identity)`): of the same faces.
+            expression (`torch.Tensor` of shape `(N, num_expression)`): activations.
+        """
+        names = self.config.closing_names
+        if not names:
+            return 0.0
+        amount = expression[:, [self.config.expression_names.index(name) for name in names]]  # (N, eyes)
+        # Their own shape is gone sooner than the eye is shut: the straight way between both would cut the eyeball.
+        shares = (1 - (1 - amount).square())[:, :, None] * self.closing_weights  # (N, eyes, V)
+        centres = torch.einsum("nk,kec->nec", identity, self.eye_centre_basis)  # (N, eyes, 3)
+        return torch.einsum("nev,nec->nvc", shares, centres) - shares.sum(1)[..., None] * (neutral - self.template)
+
+    def expression_moves(self, identity: Tensor) -> Tensor:
+        """What each expression at full activation adds to the neutral faces, `(N, num_expression, V, 3)`.
+
+        Args:
+            identity (`torch.Tensor` of shape `(N, num_identity)`): people; they say what closing eyes have to do.
+        """
+        moves = self.expression_basis.expand(len(identity), *self.expression_basis.shape)
+        if not self.config.closing_names:
+            return moves
+        neutral, moves = self.neutral(identity), moves.clone()
+        for name in self.config.closing_names:
+            index = self.config.expression_names.index(name)
+            activation = (
+                torch.zeros(len(identity), self.config.num_expression)
+                .to(identity)
+                .index_fill(1, torch.tensor([index], device=identity.device), 1.0)
+            )
+            moves[:, index] += self._lid_closing(neutral, identity, activation)
+        return moves
 
     def neutral(self, identity: Tensor) -> Tensor:
         """Vertices `(N, V, 3)` of faces without expression that look straight ahead.
@@ -170,12 +259,30 @@ class MorphableModel(FullPrecisionModule, PreTrainedModel):
         """
         return _combine(self.template, identity, self.identity_basis)
 
-    def albedo(self, albedo: Tensor) -> Tensor:
-        """Linear RGB reflectance `(N, V, 3)` in [0, 1] of coefficients `(N, num_albedo)`."""
-        values = _combine(self.albedo_mean, albedo, self.albedo_basis)
+    def albedo(self, albedo: Tensor, vertices: Tensor | slice = slice(None)) -> Tensor:
+        """Linear RGB reflectance `(N, V, 3)` in [0, 1] of coefficients `(N, num_albedo)`, or of some vertices only."""
+        skin = _combine(self.albedo_mean[vertices], albedo, self.albedo_basis[:, vertices])
+        values = self._layered(skin, albedo, vertices)
         if self.config.albedo_space == "log":
             values = values.exp()
         return values.clamp(0.0, 1.0)
+
+    def _layered(self, values: Tensor, albedo: Tensor, vertices: Tensor | slice = slice(None)) -> Tensor:
+        """Skin `(N, V, 3)` under the layers that coefficients `(N, num_albedo)` ask for."""
+        for layer in range(len(self.config.layer_names)):
+            amounts, colours = self.layer_amounts[layer], self.layer_colours[layer]
+            amount = amounts[0] + albedo @ amounts[1:]  # (N,)
+            colour = colours[0] + albedo @ colours[1:]  # (N, 3)
+            reached = (amount[:, None] - self.layer_orders[layer, vertices]) / self.layer_softness[layer]
+            cover = self.layer_masks[layer, vertices] * reached.clamp(0.0, 1.0)  # (N, V)
+            values = values + cover[..., None] * (colour[:, None] - values)
+        return values
+
+    def _albedo_changes(self) -> Tensor:
+        """Change `(num_albedo, V, 3)` of log reflectance per coefficient around average people, layers included."""
+        steps = torch.eye(self.config.num_albedo).to(self.albedo_basis)
+        bare = self._layered(_combine(self.albedo_mean, 0 * steps, self.albedo_basis), 0 * steps)
+        return self._layered(_combine(self.albedo_mean, steps, self.albedo_basis), steps) - bare
 
     def turn_eyes(self, vertices: Tensor, identity: Tensor, gaze: Tensor) -> Tensor:
         """Rotate each eyeball about its centre; signs as for the head: yaw to the subject's left, pitch up.
@@ -260,12 +367,29 @@ def _placeholder_buffers(config: MorphableModelConfig) -> dict[str, Tensor]:
         "eye_centre_basis": torch.zeros(config.num_identity, config.num_eyes, 3),
         "triangles": corners % vertices,
         "uv_triangles": corners % max(config.num_uv_coordinates, 1),
+        "closing_weights": torch.zeros(len(config.closing_names), vertices),
         "eyeball_vertices": torch.arange(eyeballs[0] * eyeballs[1]).reshape(eyeballs) % vertices,
     }
+    if config.layer_names:
+        buffers |= _placeholder_layers(len(config.layer_names), config)
+    if config.num_person_features:
+        buffers["person_slopes"] = torch.zeros(config.num_person_features, config.num_identity)
+        buffers["person_spread"] = torch.eye(config.num_identity)
     for kind, count in LANDMARK_KINDS.items():
         buffers[f"landmarks_{kind}_triangles"] = torch.arange(count) % triangles
         buffers[f"landmarks_{kind}_barycentrics"] = torch.full((count, 3), 1 / 3)
     return buffers
+
+
+def _placeholder_layers(layers: int, config: MorphableModelConfig) -> dict[str, Tensor]:
+    """Layers of nothing."""
+    return {
+        "layer_masks": torch.zeros(layers, config.num_vertices),
+        "layer_orders": torch.zeros(layers, config.num_vertices),
+        "layer_softness": torch.ones(layers),
+        "layer_amounts": torch.zeros(layers, 1 + config.num_albedo),
+        "layer_colours": torch.zeros(layers, 1 + config.num_albedo, 3),
+    }
 
 
 def _fibonacci_sphere(count: int) -> Tensor:

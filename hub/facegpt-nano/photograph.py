@@ -30,8 +30,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
-from .picture_colors import to_srgb
-from .picture_metadata import remove_metadata
+from .picture_decoding import remove_metadata, to_srgb
 
 SMALLEST_SIDE = 16
 LARGEST_AREA = 100_000_000

@@ -28,7 +28,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 from transformers import AddedToken, BatchFeature, ProcessorMixin
+from transformers.dynamic_module_utils import custom_object_save
 from transformers.models.auto.processing_auto import processor_class_from_name
+from transformers.utils import PROCESSOR_NAME
 from transformers.utils.auto_docstring import auto_docstring
 
 from .conversation import check_image_count, frame_images, read_images
@@ -54,8 +56,9 @@ class FaceGPTProcessor(ProcessorMixin):
         crop_scale (`float`, *optional*, defaults to 1.6):
             Side of the square around a face, in units of the longer side of the face's box.
         """
-        super().__init__()
         self.vlm_processor = vlm_processor
+        parts = {name: getattr(vlm_processor, name) for name in self.get_attributes()}
+        super().__init__(**parts, chat_template=vlm_processor.chat_template)
         self.render_size = render_size
         self.crop_scale = crop_scale
         if self.face_token_id == self.tokenizer.unk_token_id:
@@ -100,7 +103,12 @@ class FaceGPTProcessor(ProcessorMixin):
     def save_pretrained(self, save_directory: str | PathLike, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
         """Write the wrapped processor's files and, over its `processor_config.json`, one that names both classes."""
         self.vlm_processor.save_pretrained(save_directory)
-        files = super().save_pretrained(save_directory)
+        if self._auto_class is not None:
+            # Not as the base class does, which also writes our class into the settings of tokenizer and image
+            # processor, where it is none of theirs.
+            custom_object_save(self, save_directory)
+        files = [str(Path(save_directory) / PROCESSOR_NAME)]
+        self.to_json_file(files[0])
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
         return files
@@ -120,13 +128,26 @@ class FaceGPTProcessor(ProcessorMixin):
         """Without what was found out by trying: `datasets.map` must know a processor again after its first use."""
         return {name: value for name, value in self.__dict__.items() if name not in _CACHES}
 
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        """The parts that every wrapped processor has, by the names that transformers knows them by."""
+        return ["image_processor", "tokenizer"]
+
     @property
     def tokenizer(self) -> Any:
         return self.vlm_processor.tokenizer
 
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Any) -> None:
+        self.vlm_processor.tokenizer = tokenizer
+
     @property
     def image_processor(self) -> Any:
         return self.vlm_processor.image_processor
+
+    @image_processor.setter
+    def image_processor(self, image_processor: Any) -> None:
+        self.vlm_processor.image_processor = image_processor
 
     def picture_settings(self) -> dict[str, Any]:
         """What a model's configuration must know of its pictures: `render_size`, and `image_mean` and `image_std` of
@@ -141,9 +162,7 @@ class FaceGPTProcessor(ProcessorMixin):
 
     @chat_template.setter
     def chat_template(self, template: Any) -> None:
-        # The base class sets None before there is a processor to wrap.
-        if template is not None:
-            self.vlm_processor.chat_template = template
+        self.vlm_processor.chat_template = template
 
     @property
     def image_token(self) -> str:
@@ -184,6 +203,10 @@ class FaceGPTProcessor(ProcessorMixin):
             conversation = frame_images(conversation, self)
         with _TOKENIZING:
             return self.vlm_processor.apply_chat_template(conversation, *args, tokenize=tokenize, **kwargs)
+
+    def _get_num_multimodal_tokens(self, *args: Any, **kwargs: Any) -> Any:
+        """What inference servers ask a processor of transformers for: tokens of pictures, by their sizes alone."""
+        return self.vlm_processor._get_num_multimodal_tokens(*args, **kwargs)
 
     def decode(self, *args: Any, **kwargs: Any) -> str:
         with _TOKENIZING:

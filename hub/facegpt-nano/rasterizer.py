@@ -35,7 +35,9 @@ from torch.autograd.function import once_differentiable
 from .argument_checks import ArgumentCheck, check_positive, check_size, remember_range
 from .backends import backend_for
 from .camera import Camera
+from .mesh import Topology, topology_of
 from .scanline import (
+    NEAR,
     SMALLEST_WEIGHT,
     Cover,
     Settings,
@@ -47,11 +49,9 @@ from .scanline import (
     nearest_fragments,
 )
 from .seen_pixels import SeenPixels, SharesGradient, list_pixels, pass_back
-from .topology import Topology, topology_of
 
 # Large chunks page-fault through fresh memory; this many pictures at a time stay in the cache.
 _CHUNK = 4
-NEAR = 1e-3  # metres
 _FARTHEST = 1e6  # metres
 _LONGEST = 1e8  # pixels, of a camera
 

@@ -13,19 +13,24 @@
 # limitations under the License.
 """What a look at a photograph gives: its faces, in the camera and the pixels of that photograph."""
 
+import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .camera import Camera, place_in_camera, project
 from .face_parameters import FaceParameters, select_faces
 from .morphable_model import MorphableModel
+from .rotations import matrix_to_yaw_pitch_roll, rotation_6d_to_matrix
 
 # Mean square difference of two poses over their variance. Looks at crops of one face that are a quarter of its size
 # apart differ by less than 0.5 in nine of ten cases, faces of different people by more than 1.4.
 POSES_DIFFER = 1.0
 SURELY_ONE_FACE = 0.8  # intersection over union; of two people so near each other, one hides the other
+
+_ANGLE_DECIMALS = 3
 
 
 class Reconstruction(NamedTuple):
@@ -131,3 +136,44 @@ def distinct_faces(boxes: Tensor, probability: Tensor, overlap: float = 0.5, *, 
     for face in probability.argsort(descending=True, stable=True):
         kept[face] = not (same[face] & kept).any()
     return kept
+
+
+@torch.no_grad()
+def describe_pose(reconstruction: Reconstruction) -> list[dict]:
+    """Head pose and camera of each face."""
+    parameters = reconstruction.parameters
+    angles = torch.stack(matrix_to_yaw_pitch_roll(rotation_6d_to_matrix(parameters.rotation)), dim=-1)
+    degrees = angles * (180 / math.pi)
+    camera = true_camera(parameters, reconstruction.camera)
+    return [
+        {
+            **dict(zip(("yaw", "pitch", "roll"), rounded_numbers(degrees[face], _ANGLE_DECIMALS), strict=True)),
+            "translation": exact_numbers(parameters.translation[face]),
+            "camera": {
+                "focal": float(camera.focal[face]),
+                "principal_point": exact_numbers(camera.principal_point[face]),
+                "size": list(reconstruction.size),
+            },
+        }
+        for face in range(len(reconstruction.probability))
+    ]
+
+
+def numbers_by_name(parameters: FaceParameters | None, face: int) -> dict[str, list[float]] | None:
+    """The numbers of one of N faces as plain values, group by group."""
+    if parameters is None:
+        return None
+    return {
+        name: exact_numbers(numbers)
+        for name, numbers in select_faces(parameters, slice(face, face + 1))._asdict().items()
+    }
+
+
+def rounded_numbers(values: Tensor, decimals: int) -> list:
+    """As plain values of so many decimals, in the shape of the tensor."""
+    return np.round(values.cpu().double().numpy(), decimals).tolist()
+
+
+def exact_numbers(values: Tensor) -> list[float]:
+    """The shortest decimals that give the same float32 back."""
+    return [float(str(value)) for value in values.float().flatten().cpu().numpy()]

@@ -22,16 +22,17 @@ from .argument_checks import ArgumentCheck, check_size
 from .backends import FusedRenderer, backend_for
 from .camera import Camera, place_in_camera
 from .face_parameters import FaceParameters
-from .mesh import Mesh, vertex_normals
-from .rasterizer import NEAR, interpolate, pixel_points, rasterize, sane_camera
-from .render_planes import blend_picture, encode, is_sane, sane, unit
+from .mesh import Mesh, topology_of, vertex_normals
+from .rasterizer import Fragments, interpolate, pixel_points, rasterize, sane_camera
 from .rotations import rotation_6d_to_matrix
-from .scanline import Settings
-from .shading import shade
+from .scanline import NEAR, Settings
+from .shading import linear_to_srgb, shade
+from .silhouettes import blend_silhouettes
 from .texture import Texture, texture_factors
-from .topology import topology_of
 
 _LARGEST_LOG_FOCAL = 8.0
+# Numbers outside are no face but an accident of training or of a file: they are read as 0 and get no gradient.
+_LARGEST = 1e6
 
 
 class RenderOutput(NamedTuple):
@@ -133,7 +134,7 @@ def draw_faces(
         texture = texture._replace(colors=sane(texture.colors))
         of_pixels, of_vertices = texture_factors(texture, pixel_points(faces.vertices, camera), triangles, fragments)
         linear, color = linear * of_pixels, color * of_vertices
-    image, mask = encode(linear), (fragments.triangle_index >= 0).to(planes.dtype)[:, None]
+    image, mask = encode_colors(linear), (fragments.triangle_index >= 0).to(planes.dtype)[:, None]
     if silhouettes:
         points = pixel_points(faces.vertices, camera)
         image, mask = blend_picture(image, mask, color, points, triangles, fragments)
@@ -214,3 +215,35 @@ def composite(render: RenderOutput, background: Tensor) -> Tensor:
     check.floats("background", background, "1|N 3 H W")
     # The image is already blended with black where the mask is not 1.
     return render.image + (1 - render.mask) * background
+
+
+def is_sane(numbers: Tensor) -> Tensor:
+    """Where numbers can be part of a face; not where they are NaN."""
+    return numbers.abs() < _LARGEST
+
+
+def sane(numbers: Tensor) -> Tensor:
+    """The numbers, 0 where they cannot be part of a face."""
+    return torch.where(is_sane(numbers), numbers, 0.0)
+
+
+def encode_colors(linear: Tensor) -> Tensor:
+    """sRGB in [0, 1] of linear colours, whose first dimension is pictures."""
+    # Few at a time: the many steps of the curve then stay in the cache.
+    return torch.cat([linear_to_srgb(part.clamp(0, 1)) for part in linear.split(4)])
+
+
+def blend_picture(
+    image: Tensor, mask: Tensor, color: Tensor, points: Tensor, triangles: Tensor, fragments: Fragments
+) -> tuple[Tensor, Tensor]:
+    """Blend picture and mask along silhouettes; `color (N, V, 3)` is what the picture shows of the vertices."""
+    # Blended as encoded: `composite` is then exact, and no gradient is steep because the background is black.
+    rows = torch.cat((encode_colors(color), torch.ones_like(color[..., :1])), dim=-1)
+    blended = blend_silhouettes(torch.cat((image, mask), dim=1), rows, points, triangles, fragments).clamp(0, 1)
+    return blended[:, :3], blended[:, 3:]
+
+
+def unit(planes: Tensor) -> Tensor:
+    """Planes `(N, 3, H, W)` scaled to length 1; zero stays zero."""
+    x, y, z = planes.unbind(1)
+    return planes * (x * x + y * y + z * z).clamp_min(1e-12).rsqrt()[:, None]

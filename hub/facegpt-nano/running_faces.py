@@ -24,9 +24,10 @@ import torch
 from torch import Tensor
 from transformers import StoppingCriteria
 
+from .camera import default_picture_cameras
 from .face_editing import FRESH, apply_edits, chosen_references, faces_back
 from .face_encoder import FaceOffsets, FacePlaces, find_faces
-from .face_head import decode, default_cameras, encode
+from .face_head import decode, encode
 from .face_parameters import parameters_to_vector, vector_to_parameters
 from .flow_head import FaceSampling, draw_noise, sample_codes
 
@@ -127,7 +128,7 @@ class RunningFaces:
     def _refer(self, faces: SaidFaces, states: Tensor, back: Tensor) -> SaidFaces:
         """`faces`, of which those that refer to an earlier one are that one and an edit."""
         config = self.model.config.face_model_config
-        known = self._codes(self.parameters, default_cameras(len(self.parameters), states)).isfinite().all(-1)
+        known = self._codes(self.parameters, default_picture_cameras(len(self.parameters), states)).isfinite().all(-1)
         scores = self.model.reference_pointer(states, self.face_states, back * known)
         chosen = scores.argmax(-1) - 1
         index = (chosen >= 0).nonzero()[:, 0]
@@ -229,7 +230,7 @@ def start_faces(
         has_picture = (prompt_ids == model.config.image_token_id).any(-1)
     if dialogue and offsets is None:
         offsets = model.encode_given_faces(ids, given)
-    cameras = default_cameras(batch, given) if picture_cameras is None else picture_cameras.float()
+    cameras = default_picture_cameras(batch, given) if picture_cameras is None else picture_cameras.float()
     return RunningFaces(
         model, places, given.to(device, torch.float32), offsets, cameras.to(device), has_picture.to(device), sampling
     )

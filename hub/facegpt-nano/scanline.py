@@ -23,8 +23,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .topology import Topology
+from .mesh import Topology
 
+NEAR = 1e-3  # metres; a triangle with a corner at or before this depth is not drawn
 WIDEST = 1e5  # pixels
 SMALLEST_AREA = 1e-9  # square pixels
 SMALLEST_WEIGHT = 1e-20  # a pixel centre on an edge by rounding still gets weights that sum to 1
@@ -109,7 +110,7 @@ def columns_at(columns: Tensor, corner: Tensor) -> Tensor:
     return gather(columns, corner.reshape(-1)).view(len(columns), *corner.shape)
 
 
-def facing_triangles(points: Tensor, topology: Topology, near: float = 1e-3) -> Tensor:
+def facing_triangles(points: Tensor, topology: Topology, near: float = NEAR) -> Tensor:
     """Which triangles `(N, F)` are drawn, seen from the front, when `points (N, V, 3)` are pixels and depth."""
     columns = points.movedim(-1, 0)  # (3, N, V)
     x, y = (columns_at(column, topology.columns).unbind(1) for column in columns[:2])

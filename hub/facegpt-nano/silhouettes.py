@@ -29,9 +29,9 @@ from torch.autograd.function import once_differentiable
 
 from .argument_checks import ArgumentCheck
 from .backends import backend_for
+from .mesh import Topology, topology_of
 from .rasterizer import Fragments, check_fragments
 from .scanline import facing_triangles, gather, nearest_fragments, repeated, spread_ranges
-from .topology import Topology, topology_of
 
 
 class _Outline(NamedTuple):

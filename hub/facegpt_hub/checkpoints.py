@@ -24,6 +24,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from transformers.utils import logging
 
 from modeling_facegpt import FaceGPTConfig, FaceGPTForConditionalGeneration, FaceGPTProcessor
+from modeling_facegpt.files.weight_check import weight_differences
 
 from .checkpoint_sizes import check_amount, check_settings
 
@@ -34,7 +35,6 @@ _CHECKOUT = Path(__file__).parents[1]
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 # Neither code nor pickled weights: a checkpoint is data.
 _HUB_FILES = ("*.json", "*.jinja", "*.safetensors", "*.txt", "*.model")
-_NAMED_KEYS = 3
 _LONGEST_REASON = 300  # characters
 
 
@@ -127,19 +127,9 @@ def _load_model(name: str, directory: Path, config: FaceGPTConfig) -> FaceGPTFor
     finally:
         logging.set_verbosity(verbosity)
     model, report = loaded
-    _refuse_differences(name, report)
+    if different := weight_differences(model, report):
+        raise CheckpointError(f"checkpoint {name} does not fit its configuration: {different}")
     return model.eval()
-
-
-def _refuse_differences(name: str, report: dict) -> None:
-    kinds = {"missing_keys": "are missing", "mismatched_keys": "have another size", "unexpected_keys": "are unknown"}
-    for kind, words in kinds.items():
-        keys = sorted(key if isinstance(key, str) else key[0] for key in report.get(kind, ()))
-        if keys:
-            shown = ", ".join(keys[:_NAMED_KEYS]) + (", ..." if len(keys) > _NAMED_KEYS else "")
-            raise CheckpointError(
-                f"checkpoint {name} does not fit its configuration: {len(keys)} of its weights {words} ({shown})"
-            )
 
 
 def _download(name: str) -> Path:

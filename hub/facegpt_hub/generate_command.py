@@ -154,7 +154,7 @@ def write_faces(checkpoint: "Checkpoint", faces: "Reconstruction", output: Path)
 
 def _checked(prompt: str, checkpoint: "Checkpoint") -> str:
     """The prompt, if the model can read it."""
-    from modeling_facegpt.prompt_checks import check_length, check_words
+    from modeling_facegpt.conversation import check_length, check_words
 
     words = check_words(prompt, checkpoint.processor.tokenizer)
     inputs = checkpoint.processor.tokenizer([words], return_tensors="pt")

@@ -25,14 +25,13 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ..face_scene import FaceScene, build_scene, place_in_scene
+from ..gltf import GENERATOR, encode_glb, licence_line
 from ..mesh import vertex_normals
 from ..morphable_model import MorphableModel
 from ..reconstruction import Reconstruction
 from ..shading import linear_to_srgb
-from .face_scene import FaceScene, build_scene, place_in_scene
-from .gltf import scene_to_glb
-from .result_document import describe_nodes
-from .result_files import GENERATOR, PNG_MARK
+from .result_files import PNG_MARK
 
 MESH_SUFFIXES = (".glb", ".obj", ".ply")
 
@@ -56,13 +55,12 @@ def encode_mesh(
     """
     if suffix not in MESH_SUFFIXES:
         raise ValueError(f"got the file suffix {suffix!r}, but meshes are written as {', '.join(MESH_SUFFIXES)}")
+    if suffix == ".glb":
+        return encode_glb(face_model, reconstruction, neutral=neutral)
     if not len(reconstruction.probability):
         raise ValueError("got a reconstruction without a face, and a mesh file needs at least one")
     scene = build_scene(face_model, reconstruction, neutral=neutral)
-    licence = f"3D face model {face_model.config.face_model_id}, {face_model.config.licence}"
-    if suffix == ".glb":
-        names = list(face_model.config.expression_names or [])
-        return scene_to_glb(scene, names, copyright_line=licence, extras=describe_nodes(face_model, reconstruction))
+    licence = licence_line(face_model)
     if suffix == ".obj":
         return _scene_to_obj(face_model, scene, licence)
     return _scene_to_ply(scene, licence)
@@ -93,7 +91,10 @@ def encode_png(image: Image.Image) -> bytes:
 
 
 def _scene_to_obj(face_model: MorphableModel, scene: FaceScene, licence: str) -> bytes:
-    """Wavefront text with colours behind the positions, as most readers understand, and texture coordinates."""
+    """Wavefront text with colours behind the positions, as most readers understand, and texture coordinates.
+
+    It is written here, as trimesh writes colours or texture coordinates and not both, and these for vertices alone.
+    """
     positions, normals, colors = _placed_columns(scene)
     corners = scene.triangles.cpu().numpy() + 1
     uv_corners = face_model.get_buffer("uv_triangles").cpu().numpy() + 1
@@ -112,25 +113,22 @@ def _scene_to_obj(face_model: MorphableModel, scene: FaceScene, licence: str) ->
 
 def _scene_to_ply(scene: FaceScene, licence: str) -> bytes:
     """Binary, little-endian, all faces as one mesh."""
+    # Loading it takes half a second, for which only whoever writes such a file has to wait.
+    from trimesh import Trimesh
+    from trimesh.exchange.ply import export_ply
+
     positions, normals, colors = _placed_columns(scene)
     faces, count = positions.shape[:2]
-    vertex = np.dtype([("position", "<f4", 3), ("normal", "<f4", 3), ("color", "u1", 3)])
-    vertices = np.empty(faces * count, vertex)
-    vertices["position"], vertices["normal"] = positions.reshape(-1, 3), normals.reshape(-1, 3)
-    vertices["color"] = (colors.reshape(-1, 3) * 255).round()
-    corners = scene.triangles.cpu().numpy()
-    triangles = np.empty(faces * len(corners), np.dtype([("corners", "u1"), ("vertices", "<i4", 3)]))
-    triangles["corners"] = 3
-    triangles["vertices"] = (corners + count * np.arange(faces)[:, None, None]).reshape(-1, 3)
-    header = [
-        *("ply", "format binary_little_endian 1.0", f"comment {GENERATOR}; {licence}; metres, y up"),
-        f"element vertex {len(vertices)}",
-        *(f"property float {name}" for name in ("x", "y", "z", "nx", "ny", "nz")),
-        *(f"property uchar {name}" for name in ("red", "green", "blue")),
-        f"element face {len(triangles)}",
-        *("property list uchar int vertex_indices", "end_header"),
-    ]
-    return ("\n".join(header) + "\n").encode() + vertices.tobytes() + triangles.tobytes()
+    triangles = scene.triangles.cpu().numpy() + count * np.arange(faces)[:, None, None]
+    mesh = Trimesh(
+        positions.reshape(-1, 3),
+        triangles.reshape(-1, 3),
+        vertex_normals=normals.reshape(-1, 3),
+        vertex_colors=(colors.reshape(-1, 3) * 255).round().astype(np.uint8),
+        process=False,  # vertices stay as many as they are, and in their order
+    )
+    start, _, rest = export_ply(mesh, vertex_normal=True).partition(b"comment ")
+    return start + f"comment {GENERATOR}; {licence}; metres, y up\ncomment ".encode() + rest
 
 
 def _placed_columns(scene: FaceScene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

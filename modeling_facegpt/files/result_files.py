@@ -31,7 +31,8 @@ import zlib
 from collections.abc import Container
 from pathlib import Path
 
-GENERATOR = "FaceGPT"
+from ..gltf import GENERATOR
+
 PNG_MARK = ("Software", GENERATOR)  # keyword and text of the chunk
 
 _GLB_HEADER = struct.Struct("<4sIII4s")  # magic, version, length of the file; length and kind of the first chunk

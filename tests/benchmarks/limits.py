@@ -20,10 +20,9 @@ from typing import NamedTuple
 import torch
 
 from modeling_facegpt.camera import place_in_camera
-from modeling_facegpt.mesh import Mesh
+from modeling_facegpt.mesh import Mesh, topology_of
 from modeling_facegpt.rasterizer import NEAR, pixel_points
 from modeling_facegpt.scanline import Settings, chunk_triangles, cover_pixels
-from modeling_facegpt.topology import topology_of
 from tests.benchmarks.render import pose
 
 # Operations, counted in the reference's formulas: forward per triangle that is looked at, that faces the camera, per

@@ -16,6 +16,7 @@
 import json
 import logging
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import CONFIG_NAME
 
 from modeling_facegpt.configuration_facegpt import FaceGPTConfig
+from modeling_facegpt.files.weight_check import weight_differences
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.morphable_model import MorphableModel
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
@@ -32,35 +34,51 @@ from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from .nano import build_nano_vlm
 
 NANO_HEAD_SIZE = 512
+DIALOGUE_PARTS = ("face_encoder", "reference_pointer", "edit_head", "flow_head")
 WARM_UP = "vision_warm_up"  # directory of its checkpoints in that of a run
 
 logger = logging.getLogger(__name__)
 
 
-def load_checkpoint(
-    name: str, dtype: torch.dtype = torch.float32, **settings: Any
+def load_saved(
+    name: str, dtype: torch.dtype = torch.float32, *, new_parts: Sequence[str] = (), **settings: Any
 ) -> tuple[FaceGPTForConditionalGeneration, FaceGPTProcessor]:
-    """A checkpoint and its processor.
+    """A checkpoint and its processor, to be trained or used by a run.
 
     Args:
         name (`str`): a directory, or a name on the Hub.
         dtype (`torch.dtype`): of the weights.
+        new_parts (sequence of `str`): names of parts of the model that the checkpoint may lack as a whole; they get
+            random weights.
         settings: of the configuration, in place of the checkpoint's own.
 
     Raises:
-        ValueError: if it is not there or cannot be read.
+        ValueError: if it is not there, cannot be read, or its weights are not those that its configuration asks for.
     """
     try:
         # Without one, a model of the default configuration would be built, with billions of random weights.
         if Path(name).is_dir() and not (Path(name) / CONFIG_NAME).is_file():
             raise OSError(f"it has no {CONFIG_NAME}")
-        model = FaceGPTForConditionalGeneration.from_pretrained(name, dtype=dtype, trust_remote_code=False, **settings)
-        return model, FaceGPTProcessor.from_pretrained(name, trust_remote_code=False)
+        loaded: Any = FaceGPTForConditionalGeneration.from_pretrained(
+            name,
+            dtype=dtype,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **settings,
+        )
+        processor = FaceGPTProcessor.from_pretrained(name, trust_remote_code=False)
     except (OSError, SafetensorError) as error:
         raise ValueError(
             f"got {name}, which cannot be read here ({str(error).splitlines()[0]}); name a directory or a checkpoint "
             "on the Hub"
         ) from error
+    model, report = loaded
+    if different := weight_differences(model, report, new_parts):
+        raise ValueError(
+            f"got {name}, which does not fit its configuration: {different}; name a checkpoint that was written whole"
+        )
+    return model, processor
 
 
 def build_untrained(face_model: str, *, seed: int = 0) -> tuple[FaceGPTForConditionalGeneration, FaceGPTProcessor]:

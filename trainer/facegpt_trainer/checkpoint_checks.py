@@ -19,9 +19,10 @@ from typing import Any
 
 from modeling_facegpt.configuration_facegpt import FaceGPTConfig, MorphableModelConfig
 
+from .recipe_checks import MOST_NAMED
+
 # What says how a 3DMM's numbers are to be read; all else of its configuration is about files.
 BOOKKEEPING = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "auto_map")
-MOST_NAMED = 3
 TEXT_SIZES = ("vocab_size", "hidden_size", "num_hidden_layers")
 
 

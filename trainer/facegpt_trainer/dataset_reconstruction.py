@@ -37,7 +37,7 @@ from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import Reconstruction
 
-from .checkpoint import load_checkpoint
+from .checkpoint import load_saved
 from .pictures.photograph_stream import (
     DoneRows,
     LoosePhotographs,
@@ -176,7 +176,7 @@ def reconstruct_dataset(given: argparse.Namespace) -> int:
         plan: list[Any] = [_plan(given, source) if state.is_main_process else None]
         broadcast_object_list(plan)
         [(run, parts)] = plan
-        model, processor = load_checkpoint(given.model)
+        model, processor = load_saved(given.model)
         model.eval().to(given.device or state.device)  # pyright: ignore[reportArgumentType]
         done = reconstruct_parts(
             model,

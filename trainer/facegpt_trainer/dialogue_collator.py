@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from modeling_facegpt.camera import default_picture_cameras
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
 from .answer_tokens import answer_mask
 from .collator import FaceCollator, split_draws
-from .grammar.attributes import default_picture_camera
 from .grammar.dialogues import Dialogue
 from .grammar.text_dialogues import TEXT_DIALOGUES, TextGrammar
 from .pictures.data_engine import PictureBatch
@@ -153,7 +153,7 @@ def picture_rows(batch: PictureBatch, dialogues: list[Dialogue]) -> Rows:
     cameras = torch.split(batch.picture_cameras, batch.counts.tolist())
     decoded = [len(dialogue.references) for dialogue in dialogues]
     known = [
-        camera[:1].expand(count, 3) if len(camera) else default_picture_camera(count)
+        camera[:1].expand(count, 3) if len(camera) else default_picture_cameras(count)
         for camera, count in zip(cameras, decoded, strict=True)
     ]
     return Rows(dialogues, batch.pictures, torch.cat(known), *_unknown(sum(decoded), batch.pictures.shape[-1]))
@@ -162,7 +162,7 @@ def picture_rows(batch: PictureBatch, dialogues: list[Dialogue]) -> Rows:
 def faceless_rows(dialogues: list[Dialogue], side: int) -> Rows:
     """Dialogues without pictures of faces."""
     decoded = sum(len(dialogue.references) for dialogue in dialogues)
-    return Rows(dialogues, torch.zeros(0, 3, side, side), default_picture_camera(decoded), *_unknown(decoded, side))
+    return Rows(dialogues, torch.zeros(0, 3, side, side), default_picture_cameras(decoded), *_unknown(decoded, side))
 
 
 def _unknown(faces: int, side: int) -> tuple[Tensor, Tensor]:

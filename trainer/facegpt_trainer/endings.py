@@ -22,7 +22,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from types import FrameType
 
-LONGEST = 600  # characters of a sentence
+LONGEST_SENTENCE = 600  # characters of a sentence
 FAILED, INTERRUPTED, TERMINATED = 1, 130, 143
 TRAINING_PACKAGES = ("trl", "peft", "accelerate", "datasets", "yaml")  # of the extra `train`
 
@@ -74,7 +74,7 @@ def in_one_sentence(error: Exception) -> str:
     if "Original Traceback" in text:
         text = re.sub(r"^[\w.]+: ", "", text.splitlines()[-1])
     text = " ".join(text.split()) or type(error).__name__
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+    return text if len(text) <= LONGEST_SENTENCE else f"{text[: LONGEST_SENTENCE - 3]}..."
 
 
 def _say(sentence: str) -> None:

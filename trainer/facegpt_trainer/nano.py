@@ -31,17 +31,17 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from modeling_facegpt.convolutional_vision import read_maps_as_tokens
+from modeling_facegpt.processing_facegpt import FACE_TOKEN
+from modeling_facegpt.vision_tower import read_maps_as_tokens
 
 from .grammar.nano_corpus import write_corpus
 
 IMAGE_TOKEN = "<image>"
-FACE_TOKEN = "<FACE>"
 END_TOKEN = "<end>"
 SPECIAL_TOKENS = ("<pad>", "<bos>", END_TOKEN, IMAGE_TOKEN, "<system>", "<user>", "<assistant>")
 
 # A ResNet: from nothing and within tens of thousands of pictures it learns where faces are and how they look, which
-# vision transformers of equal cost did not (see `convolutional_vision`).
+# vision transformers of equal cost did not (see `vision_tower`).
 NANO_VISION = {
     "model_type": "resnet",
     "image_size": 112,

@@ -22,8 +22,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
-LONGEST = 60  # characters of a value in a message
+KIND_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+LONGEST_VALUE = 60  # characters of a value in a message
 MOST_NAMED = 3
 
 
@@ -69,7 +69,7 @@ def shorten(value: Any) -> str:
     return cut(repr(value))
 
 
-def cut(text: str, most: int = LONGEST) -> str:
+def cut(text: str, most: int = LONGEST_VALUE) -> str:
     """Text of at most `most` characters."""
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
@@ -106,7 +106,7 @@ def _in_words(kind: Any) -> str:
         return f"a list of {_in_words(arguments[0])}" if arguments else "a list"
     if origin is dict or kind is dict:
         return f"a mapping, of which each value is {_in_words(arguments[1])}" if arguments else "a mapping"
-    return WORDS.get(kind, "anything" if kind is Any else "text")
+    return KIND_WORDS.get(kind, "anything" if kind is Any else "text")
 
 
 def _number_hint(value: Any) -> str:

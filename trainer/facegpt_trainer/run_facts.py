@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("facegpt", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "numba")
+RECORDED_PACKAGES = ("facegpt", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "numba")
 NO_TERMS = ("epoch", "step", "learning_rate", "grad_norm")
 
 
@@ -52,7 +52,7 @@ def describe_run(
 def package_versions() -> dict[str, str]:
     """Versions of Python and of the packages that a run depends on; those that are not installed are left out."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in RECORDED_PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

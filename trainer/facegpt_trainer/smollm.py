@@ -36,7 +36,7 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
-from modeling_facegpt.convolutional_vision import read_maps_as_tokens
+from modeling_facegpt.vision_tower import read_maps_as_tokens
 
 from .nano import FACE_TOKEN, IMAGE_TOKEN, count_image_tokens, vision_config
 

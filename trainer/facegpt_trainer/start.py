@@ -24,7 +24,7 @@ from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.morphable_model import locate_checkpoint
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
-from .checkpoint import build_untrained, load_checkpoint
+from .checkpoint import DIALOGUE_PARTS, build_untrained, load_saved
 from .checkpoint_checks import check_face_model
 
 START_FILE = "start.json"
@@ -83,7 +83,7 @@ def load_start(start: Start) -> tuple[FaceGPTForConditionalGeneration, FaceGPTPr
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(start.seed)
         if start.vlm is None:
-            model, processor = load_checkpoint(start.model, dtype, **settings)
+            model, processor = load_saved(start.model, dtype, new_parts=DIALOGUE_PARTS, **settings)
             if start.face_model != locate_checkpoint(Start().face_model):
                 check_face_model(start.model, model.config, start.face_model)
             return model, processor

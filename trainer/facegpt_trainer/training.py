@@ -31,7 +31,7 @@ from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.output_facegpt import weighted_sum
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from modeling_facegpt.reconstruction import Reconstruction, landmarks_in_photo
-from modeling_facegpt.vision_features import vision_tower
+from modeling_facegpt.vision_tower import vision_tower
 
 from .adapters import add_adapters
 from .careful_trainer import CarefulTrainer

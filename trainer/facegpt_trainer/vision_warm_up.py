@@ -43,7 +43,7 @@ from .pictures.data_engine import PictureBatch
 from .pictures.face_sampler import chance
 
 PROBE_CHANNELS = 64
-CLOSE_UP_SHARE = 0.75
+WARM_UP_CLOSE_UPS = 0.75
 LANDMARK_COUNT = 68
 LANDMARK_SCALE = 0.1  # picture sides per unit of the probe's output
 LANDMARK_WEIGHT = 20.0
@@ -125,7 +125,7 @@ class ProbeCollator:
     def _draw(self, number: int, pictures: int) -> PictureBatch:
         engine = self.collator.engine
         generator = engine.generator(number)
-        close_up = chance(generator, CLOSE_UP_SHARE, pictures)
+        close_up = chance(generator, WARM_UP_CLOSE_UPS, pictures)
         return engine.compose(generator, close_up, torch.ones(pictures, dtype=torch.long))
 
 

@@ -39,7 +39,7 @@ from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
 from ..pictures.data_engine import DataEngine
 from .held_out import face_model_on_cpu, held_out_seed
-from .reconstruction import BATCH, RENDERED_SIDE, held_out_batches, to_images
+from .reconstruction import PICTURES_TOGETHER, RENDERED_SIDE, held_out_batches, to_images
 
 COVERAGE = 0.9
 _CALIBRATION, _EVALUATION = 2, 3  # apart from each other, and from other evaluations' renders
@@ -63,7 +63,7 @@ def find_held_out_faces(
 ) -> HeldOutFaces:
     """The likeliest face that is found in each of `pictures` renders of one face; renders without any are left out."""
     engine = DataEngine(face_model_on_cpu(model), RENDERED_SIDE * model.config.render_size, seed)
-    detector = FaceDetector(model, processor, BATCH)
+    detector = FaceDetector(model, processor, PICTURES_TOGETHER)
     columns = []
     for batch in held_out_batches(engine, pictures, faces=1):
         seen = check_photos(to_images(batch.pictures))

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from modeling_facegpt.camera import default_picture_cameras
 from modeling_facegpt.dialogue import Dialogue as ChatDialogue
 from modeling_facegpt.dialogue import answer_dialogues as model_answers
 from modeling_facegpt.dialogue import look_first, no_faces
@@ -34,7 +35,7 @@ from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import FaceParameters, parameter_sizes, vector_to_parameters
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
-from ..grammar.attributes import ShapeSpace, default_picture_camera
+from ..grammar.attributes import ShapeSpace
 from ..grammar.dialogues import Dialogue
 from ..grammar.text_dialogues import TextGrammar
 from ..pictures.data_engine import DataEngine
@@ -206,7 +207,7 @@ def _same_faces(found: FaceParameters, wanted: FaceParameters, people: FaceParam
 
 def _places(faces: FaceParameters) -> Tensor:
     """Where faces are seen, `(N, 2)` in picture sides, by the camera of whole photographs."""
-    camera = default_picture_camera(len(faces.identity))
+    camera = default_picture_cameras(len(faces.identity))
     focal = camera[:, :1] * faces.log_focal.exp()
     return camera[:, 1:] + focal * faces.translation[:, :2] / faces.translation[:, 2:]
 
@@ -247,7 +248,7 @@ def _first(dialogues: list[Dialogue]) -> list[list[dict[str, Any]]]:
 def _ask(talker: Talker, dialogues: list[Dialogue], pictures: Tensor) -> list[Answer]:
     """Ask the first question of each dialogue."""
     given = [dialogue.faces[: _face_count(dialogue.messages[0])] for dialogue in dialogues]
-    cameras = default_picture_camera(len(dialogues))
+    cameras = default_picture_cameras(len(dialogues))
     return answer_dialogues(talker, _first(dialogues), pictures, torch.cat(given), cameras)
 
 

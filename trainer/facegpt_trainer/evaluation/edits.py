@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from modeling_facegpt.camera import default_picture_cameras
 from modeling_facegpt.face_measurements import (
     FaceMeasurer,
     measure_gaze,
@@ -29,7 +30,7 @@ from modeling_facegpt.face_measurements import (
 )
 from modeling_facegpt.face_parameters import FaceParameters, vector_to_parameters
 
-from ..grammar.attributes import EDIT_STEP, default_picture_camera
+from ..grammar.attributes import EDIT_STEP
 from ..grammar.dialogues import Dialogue, Edit
 from ..grammar.person_edits import person_edit_is_present
 from ..grammar.text_dialogues import TextGrammar
@@ -67,7 +68,7 @@ def _judge_edits(
     found: dict[str, list[bool]],
     moved: list[float],
 ) -> None:
-    cameras, nothing = default_picture_camera(len(dialogues)), torch.zeros(0, 3, 1, 1)
+    cameras, nothing = default_picture_cameras(len(dialogues)), torch.zeros(0, 3, 1, 1)
     before = torch.cat([dialogue.faces[:1] for dialogue in dialogues])
     asked = [dialogue.messages[:1] for dialogue in dialogues]
     answers = answer_dialogues(talker, asked, nothing, before, cameras)
@@ -102,7 +103,7 @@ def _undo(
         torch.cat((dialogue.faces[:1], torch.cat(tuple(answer.faces), dim=-1)))
         for dialogue, answer in zip(dialogues, answers, strict=True)
     ]
-    cameras = default_picture_camera(len(dialogues))
+    cameras = default_picture_cameras(len(dialogues))
     undone = answer_dialogues(talker, messages, torch.zeros(0, 3, 1, 1), torch.cat(pairs), cameras)
     return [
         len(answer.faces.identity) == 1 and torch.equal(torch.cat(tuple(answer.faces), dim=-1), dialogue.faces[:1])

@@ -16,7 +16,7 @@
 import torch
 from torch import Tensor
 
-from modeling_facegpt.camera import Camera
+from modeling_facegpt.camera import default_camera
 from modeling_facegpt.face_parameters import vector_to_parameters
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.morphable_model import MorphableModel
@@ -74,7 +74,7 @@ def evaluate_groups(
 def _true_boxes(face_model: MorphableModel, targets: Tensor, side: int) -> Tensor:
     """Boxes `(N, 4)` of the faces of whole photographs, in pixels."""
     parameters = vector_to_parameters(targets, face_model.config)
-    camera = Camera(targets.new_full((len(targets),), 1.2 * side), targets.new_full((len(targets), 2), side / 2))
+    camera = default_camera(len(targets), side, targets)
     return face_boxes(landmarks_in_photo(face_model, parameters, camera))
 
 

@@ -26,7 +26,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from modeling_facegpt.camera import Camera
+from modeling_facegpt.camera import Camera, default_camera
 from modeling_facegpt.face_parameters import (
     FaceParameters,
     concatenate_faces,
@@ -49,7 +49,7 @@ from .morphable_model import similarity_between
 WELL_DEFINED_POINTS = (36, 39, 42, 45, 48, 54, 51, 57, 31, 35, 33)
 OUTER_EYE_CORNERS = (36, 45)
 HELD_OUT_CONGRESS = ("8", "9")
-BATCH = 16
+PICTURES_TOGETHER = 16
 EXPRESSIVE = ("expression", "gaze")
 RENDERED_SIDE = 2  # of held-out renders, over that of the picture that the model sees: photographs are larger too
 
@@ -175,9 +175,9 @@ def evaluate_renders(
         images = to_images(batch.pictures)
         true = vector_to_parameters(batch.face_targets, face_model.config)
         side = float(engine.side)
-        camera = Camera(1.2 * torch.full((len(images),), side), torch.full((len(images), 2), side / 2))
+        camera = default_camera(len(images), side, batch.face_targets)
         points = landmarks_in_photo(face_model, true, camera)
-        reconstructions = model.reconstruct(images, processor, refine_steps=refine_steps, batch_size=BATCH)
+        reconstructions = model.reconstruct(images, processor, refine_steps=refine_steps, batch_size=PICTURES_TOGETHER)
         for row, reconstruction in enumerate(on_cpu(reconstructions)):
             if not len(reconstruction.probability):
                 continue
@@ -221,7 +221,7 @@ def evaluate_presence(
 def _share_without_face(
     model: FaceGPTForConditionalGeneration, processor: FaceGPTProcessor, images: list[Image.Image]
 ) -> float:
-    found = model.reconstruct(images, processor, batch_size=BATCH)
+    found = model.reconstruct(images, processor, batch_size=PICTURES_TOGETHER)
     return 100 * float(np.mean([len(reconstruction.probability) == 0 for reconstruction in found]))
 
 
@@ -252,12 +252,14 @@ def _reconstruct_files(
     names: list[str],
     refine_steps: int,
 ) -> Iterator[tuple[str, Image.Image, Reconstruction]]:
-    for start in tqdm(range(0, len(names), BATCH), desc="photographs", unit="batch", disable=None):
-        chosen = names[start : start + BATCH]
+    for start in tqdm(range(0, len(names), PICTURES_TOGETHER), desc="photographs", unit="batch", disable=None):
+        chosen = names[start : start + PICTURES_TOGETHER]
         photographs = [read_photograph(data / name) for name in chosen]
         images = [photograph.image for photograph in photographs]
         focals = [photograph.focal for photograph in photographs]
-        found = model.reconstruct(images, processor, focals=focals, refine_steps=refine_steps, batch_size=BATCH)
+        found = model.reconstruct(
+            images, processor, focals=focals, refine_steps=refine_steps, batch_size=PICTURES_TOGETHER
+        )
         yield from zip(chosen, images, on_cpu(found), strict=True)
 
 
@@ -321,8 +323,8 @@ def _aligned_error(points: Tensor, target: Tensor) -> float:
 
 def held_out_batches(engine: DataEngine, pictures: int, *, faces: int) -> Iterator[PictureBatch]:
     """Whole photographs of `faces` people each; whom the others hide is not counted."""
-    for start in tqdm(range(0, pictures, BATCH), desc="pictures", unit="batch", disable=None):
-        count = min(BATCH, pictures - start)
+    for start in tqdm(range(0, pictures, PICTURES_TOGETHER), desc="pictures", unit="batch", disable=None):
+        count = min(PICTURES_TOGETHER, pictures - start)
         generator = torch.Generator().manual_seed(engine.seed + start)
         yield engine.compose(generator, torch.zeros(count, dtype=torch.bool), torch.full((count,), faces))
 

@@ -42,7 +42,7 @@ from .held_out import held_out_seed
 
 MakeFaces = Callable[[list[list[dict]], int], FaceParameters]  # (dialogues, count) -> count faces for each
 BETWEEN_NOISES = 1_000_000  # more than there are requests: two seeds share no noise
-BATCH = 25
+REQUESTS_TOGETHER = 25
 RANDOM_PEOPLE = 256
 # Least signs of actions on the mesh: millimetres, or share of the lids' opening or the mouth's width.
 LEAST_SIGNS = {
@@ -150,8 +150,8 @@ def evaluate_requests(
     """
     dialogues = TextGrammar(measurer, held_out_seed(seed), split).batch(0, requests, (kind,))
     judged, spreads, likely = [], [], []
-    for start in tqdm(range(0, requests, BATCH), desc=split.replace("_", " "), unit="batch", disable=None):
-        part = dialogues[start : start + BATCH]
+    for start in tqdm(range(0, requests, REQUESTS_TOGETHER), desc=split.replace("_", " "), unit="batch", disable=None):
+        part = dialogues[start : start + REQUESTS_TOGETHER]
         faces = make_faces([dialogue.messages[:1] for dialogue in part], samples)
         wanted = [_wanted(dialogue) for dialogue in part for _ in range(samples)]
         judged.append(judge_faces(measurer, faces, wanted))

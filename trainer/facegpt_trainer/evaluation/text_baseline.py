@@ -37,6 +37,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from modeling_facegpt.camera import default_picture_cameras
 from modeling_facegpt.configuration_facegpt import FaceGPTConfig
 from modeling_facegpt.face_head import decode, encode
 from modeling_facegpt.face_measurements import FaceMeasurer
@@ -54,14 +55,13 @@ from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.morphable_model import MorphableModel, locate_checkpoint
 
 from ..careful_trainer import CarefulTrainer
+from ..dialogue_collator import REQUESTS
 from ..endings import run_command
-from ..grammar.attributes import default_picture_camera
 from ..grammar.text_dialogues import TextGrammar
 from ..loss_weights import LOSS_WEIGHTS
 from ..recipe_ranges import check_ranges
 from .requests import BETWEEN_NOISES, MakeFaces
 
-REQUESTS = ("explicit", "speculative")
 MEAN_WEIGHT = LOSS_WEIGHTS["flow_mean"] / LOSS_WEIGHTS["flow"]
 
 
@@ -102,7 +102,7 @@ class TextBaseline(PreTrainedModel):
     ) -> dict[str, Tensor]:
         """The loss of faces `(B, P)`, of which the requests ask for, and of the means of all such faces."""
         config = self.facegpt_config.face_model_config
-        cameras = default_picture_camera(len(face_targets))
+        cameras = default_picture_cameras(len(face_targets))
         codes, typical = (
             encode(vector_to_parameters(faces, config), cameras, config) for faces in (face_targets, typical_faces)
         )
@@ -223,7 +223,7 @@ def load_baseline(directory: str | Path, seed: int = 0) -> MakeFaces:
             steps=FLOW_STEPS,
             guidance_scale=GUIDANCE_SCALE,
         )
-        return decode(codes, default_picture_camera(len(codes)), model.facegpt_config.face_model_config)
+        return decode(codes, default_picture_cameras(len(codes)), model.facegpt_config.face_model_config)
 
     return make_faces
 

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from modeling_facegpt.camera import DEFAULT_FOCAL
 from modeling_facegpt.face_head import HEAD_SIZE
 from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.face_parameters import FaceParameters
@@ -44,7 +45,6 @@ from ..pictures.face_sampler import normal, sample_light, uniform
 from .person_words import PERSON_WORDS, Wanted, is_measured, middle_of, wanted_of
 
 # A face from words is looked at as a passport photograph is, by the camera that is assumed where none is given.
-DEFAULT_FOCAL = 1.2
 PORTRAIT_SIZE = 0.85
 PORTRAIT_MIDDLE = (0.5, 0.42)  # of the midpoint between the eyes, in picture sides
 # Standard scores at which words put a measure: at least this, and how much more.
@@ -55,7 +55,7 @@ GAZE_STEP = 22.0
 LARGEST_TURN = 55.0
 LEAST_EFFICIENCY = 0.3  # below, a named slider moves a measure mostly by the way
 SIDE_LIGHT = 0.85  # share of the light from everywhere
-BRIGHTER = 1.35
+BRIGHTENING = 1.35
 MOST_DRAWS = 8
 PEOPLE_OF_MEAN = 128  # of whom the mean face is taken
 PORTRAITS_OF_MEAN = 512  # their light and expression are averaged; the other means are known
@@ -205,11 +205,6 @@ def average_portrait(measurer: FaceMeasurer) -> FaceParameters:
         rotation=matrix_to_rotation_6d(torch.eye(3)[None]),
         gaze=torch.zeros_like(mean.gaze),
     )
-
-
-def default_picture_camera(faces: int = 1) -> Tensor:
-    """The camera `(N, 3)` of faces that are seen in no picture, in picture sides."""
-    return torch.tensor([[DEFAULT_FOCAL, 0.5, 0.5]]).expand(faces, 3)
 
 
 def express(face: FaceParameters, measurer: FaceMeasurer, expression: str, strength: float = 1.0) -> FaceParameters:

@@ -26,7 +26,7 @@ from modeling_facegpt.processing_facegpt import FACE_TOKEN
 
 from . import wordings
 from .attributes import (
-    BRIGHTER,
+    BRIGHTENING,
     EDIT_STEP,
     GAZE_STEP,
     TURN_STEP,
@@ -121,7 +121,7 @@ def apply_edit(shapes: ShapeSpace, face: FaceParameters, edit: Edit) -> FacePara
         case "light":
             return light_from(face, edit.name, amount)
         case "brightness":
-            return brighten(face, BRIGHTER**amount)
+            return brighten(face, BRIGHTENING**amount)
         case "straight":
             return face_camera(face)
     raise ValueError(f"got an edit of kind {edit.kind!r}, which is none; see Edit")

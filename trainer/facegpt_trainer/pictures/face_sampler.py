@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from modeling_facegpt.camera import Camera
+from modeling_facegpt.camera import Camera, default_picture_cameras
 from modeling_facegpt.configuration_facegpt import MorphableModelConfig
 from modeling_facegpt.face_head import HEAD_SIZE
 from modeling_facegpt.face_parameters import FaceParameters
@@ -182,7 +182,7 @@ def sample_picture_cameras(generator: torch.Generator, placement: Placement, clo
     focal = placement.size * distance / HEAD_SIZE
     off_axis = normal(generator, math.radians(8), faces, 2).clamp(-0.4, 0.4).tan()
     cropped = torch.cat((focal[:, None], placement.position - focal[:, None] * off_axis), dim=-1)
-    whole = torch.tensor([1.2, 0.5, 0.5]).expand(faces, 3)
+    whole = default_picture_cameras(faces)
     return torch.where(close_up[:, None], cropped, whole)
 
 

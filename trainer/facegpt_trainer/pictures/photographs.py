@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from modeling_facegpt.camera import default_focal
+from modeling_facegpt.camera import DEFAULT_FOCAL, default_picture_cameras
 from modeling_facegpt.morphable_model import MorphableModel
 from modeling_facegpt.photograph import PhotographError, read_photograph
 
@@ -45,7 +45,7 @@ CHIN_MARGIN = 0.15  # of the face, between the chin and a faceless piece
 PAD = 0.5
 MEDIAPIPE_COUNTS = (468, 478)  # without and with irises
 LEAST_INSIDE = 0.5  # of a face's landmarks
-SMALLEST_FACE = 8.0  # pixels
+SMALLEST_FACE_PIXELS = 8.0  # pixels
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ def landmark_problem(points: Any, size: tuple[int, int], name: str) -> str | Non
     inside = int(((points >= 0) & (points <= size)).all(1).sum())
     if inside < LEAST_INSIDE * len(points):
         return f"only {inside} of the {len(points)} landmarks of {name} lie inside its {size[0]}x{size[1]} pixels"
-    if (extent := float(np.ptp(points, axis=0).max())) < SMALLEST_FACE:
+    if (extent := float(np.ptp(points, axis=0).max())) < SMALLEST_FACE_PIXELS:
         return f"the landmarks of {name} span {extent:.2g} pixels, wanted pixels, not shares of the photograph's side"
     return None
 
@@ -233,10 +233,9 @@ def cut_photographs(
     landmarks = (folder.landmarks[index] - middle[:, None]) @ inverse.mT + 0.5
     landmarks = torch.where(flip[:, None, None] < 0, landmarks[:, mirrored_landmarks], landmarks)
     centre = ((0.5 - middle)[:, None] @ inverse.mT)[:, 0] + 0.5
-    focal = default_focal(1, 1)
-    cropped = torch.cat((focal / reach[:, None], centre), dim=-1)
+    cropped = torch.cat((DEFAULT_FOCAL / reach[:, None], centre), dim=-1)
     # Nobody can tell that a picture of a scene holds another one.
-    whole = cropped.new_tensor([focal, 0.5, 0.5])
+    whole = default_picture_cameras(1, cropped).to(cropped.dtype)
     cameras = torch.where(close_up[:, None], cropped, whole)
     return PhotographCuts(_recolour(generator, originals), originals, cameras, landmarks)
 

@@ -38,7 +38,7 @@ from ..grammar.face_references import NOBODY, Seen, references_to, several_or_no
 from .data_engine import DataEngine, PictureBatch
 
 NO_FACE = "There is no face in this picture."
-NUMBERS = ("no", "one", "two", "three", "four", "five")
+NUMBER_WORDS = ("no", "one", "two", "three", "four", "five")
 NAMED_EDITS = {
     "smile": Edit("emotion", "happy"),
     "laugh": Edit("emotion", "amused"),
@@ -284,7 +284,7 @@ def _presence(source: Source, script: Script, people: list[Seen]) -> None:
     if kind == "count":
         script.ask(source.word(wordings.COUNT_FACES))
         several = "face" if len(people) == 1 else "faces"
-        script.say(f"{capital(NUMBERS[len(people)])} {several}." if people else NO_FACE)
+        script.say(f"{capital(NUMBER_WORDS[len(people)])} {several}." if people else NO_FACE)
     elif kind == "presence":
         script.ask(source.word(wordings.ASK_PRESENCE))
         script.say("Yes, there is a face." if people else NO_FACE)

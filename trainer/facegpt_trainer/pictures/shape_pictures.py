@@ -24,7 +24,7 @@ from ..grammar import wordings
 from ..grammar.attributes import ShapeSpace
 from ..grammar.dialogues import SPLITS, Dialogue, Script, Source, capital, check_split
 from .face_sampler import normal, uniform
-from .picture_dialogues import NO_FACE, NUMBERS
+from .picture_dialogues import NO_FACE, NUMBER_WORDS
 from .scenery import noise, pixel_grid, soft_step
 
 COLOURS: dict[str, tuple[float, float, float]] = {
@@ -46,7 +46,7 @@ PLACES = {
     "at the bottom": (0.5, 0.8),
     "in the middle": (0.5, 0.5),
 }
-GREY = 0.5
+BACKGROUND_GREY = 0.5
 MOST_SHAPES = 3
 
 
@@ -92,7 +92,7 @@ def _sample_shapes(source: Source) -> list[DrawnShape]:
 def draw_shapes(generator: torch.Generator, pictures: list[list[DrawnShape]], side: int) -> Tensor:
     """Pictures `(B, 3, S, S)`: shapes on muted grounds, a little turned, moved and scaled each."""
     count = len(pictures)
-    ground = GREY + 0.12 * torch.randn(count, 3, 1, 1, generator=generator)
+    ground = BACKGROUND_GREY + 0.12 * torch.randn(count, 3, 1, 1, generator=generator)
     canvas = ground + 0.05 * noise(generator, count, 1, 6, side)
     grid = pixel_grid(side)
     for layer in range(MOST_SHAPES):
@@ -149,7 +149,7 @@ def _question(source: Source, shapes: list[DrawnShape]) -> tuple[str, str]:
         case "place":
             return source.word(wordings.ASK_WHERE, shape=one.shape), f"{capital(one.place)}."
         case "count":
-            return source.word(wordings.ASK_COUNT), f"{capital(NUMBERS[len(shapes)])}."
+            return source.word(wordings.ASK_COUNT), f"{capital(NUMBER_WORDS[len(shapes)])}."
         case "if":
             asked = source.choose(SHAPES)
             there = any(shape.shape == asked for shape in shapes)

@@ -28,8 +28,8 @@ from . import rewards
 from .tasks import Task, task_columns
 from .trainer import answer
 
-BATCH = 32
-LONGEST_ANSWER = 6
+ANSWERS_TOGETHER = 32
+LONGEST_FACE_ANSWER = 6
 TOTAL = "reward"  # the weighted sum
 
 Reward = Callable[..., Sequence[float | None]]
@@ -88,7 +88,7 @@ def evaluate_policy(
     """
     generation = GenerationConfig(
         do_sample=False,
-        max_new_tokens=LONGEST_ANSWER,
+        max_new_tokens=LONGEST_FACE_ANSWER,
         eos_token_id=model.generation_config.eos_token_id,
         pad_token_id=processor.tokenizer.pad_token_id,
     )
@@ -96,8 +96,8 @@ def evaluate_policy(
     was_training = model.training
     model.eval()
     found: dict[str, list[float | None]] = {name: [] for name in functions}
-    for start in range(0, len(tasks), BATCH):
-        part = tasks[start : start + BATCH]
+    for start in range(0, len(tasks), ANSWERS_TOGETHER):
+        part = tasks[start : start + ANSWERS_TOGETHER]
         answers, _, completions = answer(model, processor, part, sampling, None, generation)
         faces = [vector_to_parameters(a.faces, model.config.face_model_config) for a in answers]
         for name, function in functions.items():

@@ -26,7 +26,7 @@ from modeling_facegpt.face_measurements import FaceMeasurer
 from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 
-from ..checkpoint import how_to_go_on, last_whole_checkpoint, load_checkpoint
+from ..checkpoint import how_to_go_on, last_whole_checkpoint, load_saved
 from ..collator import FaceCollator
 from ..endings import Stopped
 from ..evaluation.held_out import HELD_OUT_SEED
@@ -48,7 +48,7 @@ class Policy(NamedTuple):
 
 def load_policy(config: FacePolicyConfig) -> Policy:
     """The start of a run, in float32. Its vision tower is frozen: rewards say too little to train it."""
-    model, processor = load_checkpoint(config.model)
+    model, processor = load_saved(config.model)
     if not model.config.dialogue_hidden_size:
         raise ValueError(
             f"got {config.model}, which was not trained on dialogues about faces; name a checkpoint that was "

@@ -37,7 +37,7 @@ from ..grammar.dialogues import Wanted
 
 LANDMARK_ERROR = 0.05  # of the face's size, at which agreement falls to 1/e
 PHOTOMETRIC_ERROR = 0.08  # sRGB, likewise
-LEAST_SEEN = 0.01  # share of a picture; a render that shows less of the face agrees with nothing
+LEAST_SHOWN = 0.01  # share of a picture; a render that shows less of the face agrees with nothing
 
 
 class AnswerTokens(NamedTuple):
@@ -138,7 +138,7 @@ def photometric_reward(
         size, cameras = (side, side), _cameras(camera, made, side)
         render = render_mesh(face_model(parameters), parameters, cameras, size, attributes=region)
         mask = render.mask * render.attributes  # type: ignore[operator]
-        seen = mask.mean((1, 2, 3)) > LEAST_SEEN
+        seen = mask.mean((1, 2, 3)) > LEAST_SHOWN
         error = masked_photometric_loss(render.image, target, mask)
         _write(rewards, made, seen * (-error / PHOTOMETRIC_ERROR).exp())
     return rewards

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from modeling_facegpt.camera import default_picture_cameras
 from modeling_facegpt.face_measurements import FaceMeasurer
 
 from ..collator import FaceCollator
-from ..grammar.attributes import default_picture_camera
 from ..grammar.dialogues import Wanted
 from ..grammar.text_dialogues import TextGrammar
 
@@ -45,7 +45,7 @@ COLUMNS = ("faces_wanted", "camera", "wanted", "landmarks", "photograph")  # of 
 def request_tasks(measurer: FaceMeasurer, seed: int, split: str, count: int) -> list[Task]:
     """Explicit requests for faces, such as `An old man with a broad nose, laughing.`"""
     dialogues = TextGrammar(measurer, seed, split).batch(0, count, ("explicit",)) if count else []
-    camera = default_picture_camera()[0]
+    camera = default_picture_cameras()[0]
     return [Task(dialogue.messages[:1], 1, camera, wanted=dialogue.wanted) for dialogue in dialogues]
 
 
@@ -63,7 +63,7 @@ def photograph_tasks(looks: FaceCollator, count: int) -> list[Task]:
         task = Task(
             messages=looks.processor.reconstruct_messages(bool(batch.close_up[row])),
             faces_wanted=int(batch.counts[row]),
-            camera=default_picture_camera()[0],
+            camera=default_picture_cameras()[0],
             picture=batch.pictures[row],
         )
         if task.faces_wanted:

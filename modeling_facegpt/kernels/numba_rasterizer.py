@@ -26,12 +26,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..mesh import Topology
+from ..scanline import SMALLEST_AREA, WIDEST, Settings
+from ..seen_pixels import SharesGradient
 from .numba_gradients import pass_back_planes, rows_of, three_channels, vertices_of
 from .numba_kernels import INDEX, allocate, array, bands, contracted_helper, dtype_of, helper, kernel, pictures, run
 from .numba_visibility import corners_of, find_visible, locate, pass_back
-from .scanline import SMALLEST_AREA, WIDEST, Settings
-from .seen_pixels import SharesGradient
-from .topology import Topology
 
 
 def can_draw(points: Tensor) -> bool:

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .scanline import Settings
-from .topology import Topology
+from ..mesh import Topology
+from ..scanline import Settings
 from .triton_kernels import (
     NOTHING,
     carry_attributes,

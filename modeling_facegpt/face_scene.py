@@ -22,10 +22,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..face_parameters import FaceParameters, parameters_to_vector
-from ..morphable_model import MorphableModel
-from ..reconstruction import Reconstruction, true_camera
-from ..rotations import rotation_6d_to_matrix
+from .face_parameters import FaceParameters, parameters_to_vector
+from .morphable_model import MorphableModel
+from .reconstruction import Reconstruction, true_camera
+from .rotations import rotation_6d_to_matrix
 
 # Degrees at full weight of the ARKit expressions by which eyes look somewhere: yaw, pitch of the left, the right eye.
 _LOOKS = {

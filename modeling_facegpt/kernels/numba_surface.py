@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .camera import Camera
+from ..camera import Camera
+from ..mesh import Topology
 from .numba_kernels import array, helper, kernel, run
-from .topology import Topology
 
 _LARGEST = 1e6  # of coordinates, metres, and of albedos: others are no numbers of a face
 _SHORTEST = 1e-24  # of a squared sum of normals that has a direction

@@ -11,7 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Pictures of any of Pillow's modes as RGB in sRGB: colour profiles, transparency, deep and floating-point grey."""
+"""What Pillow leaves to do with a picture file: colours of any mode as sRGB, and files without what is no picture.
+
+Colours come by their profile, over white where they are transparent, and deep or floating-point grey in eight bits.
+"""
 
 import io
 
@@ -23,6 +26,11 @@ _WHITES = (255, 1023, 4095, 16383, 65535)
 _FLOAT_WHITES = (1, *_WHITES)
 _OUTLIERS = 0.1  # per cent of the pixels, at either end, that may be darker or brighter than the range
 _COUNTED = 1_000_000  # pixels that are enough to find the range by
+
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_COLOUR_TRANSFORM = 0xEE  # APP14, Adobe's: without it CMYK and RGB files are misread
+_START_OF_SCAN = 0xDA
+_ANCILLARY = 0x20  # bit of the first letter of a chunk's name, set where the picture can be decoded without it
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
@@ -80,3 +88,31 @@ def _range_of(values: np.ndarray, whites: tuple[int, ...]) -> tuple[float, float
     darkest, brightest = np.percentile(some, (_OUTLIERS, 100 - _OUTLIERS)).tolist() if some.size else (0.0, 1.0)
     white = next((float(white) for white in whites if brightest <= white), brightest)
     return min(darkest, 0.0), white
+
+
+def remove_metadata(content: bytes) -> bytes:
+    """The same picture without EXIF, profiles, comments and thumbnails; files of other kinds as they are."""
+    if content.startswith(_JPEG):
+        return _bare_jpeg(content)
+    return _bare_png(content) if content.startswith(_PNG) else content
+
+
+def _bare_jpeg(content: bytes) -> bytes:
+    kept, at = [content[:2]], 2
+    while at + 4 <= len(content) and content[at] == 0xFF and content[at + 1] != _START_OF_SCAN:
+        marker = content[at + 1]
+        end = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+        is_metadata = marker == 0xFE or (0xE0 <= marker <= 0xEF and marker != _COLOUR_TRANSFORM)
+        kept += [] if is_metadata else [content[at:end]]
+        at = end
+    return b"".join([*kept, content[at:]])
+
+
+def _bare_png(content: bytes) -> bytes:
+    kept, at = [content[:8]], 8
+    while at + 12 <= len(content):
+        length, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
+        end = at + 12 + length
+        kept += [] if kind[0] & _ANCILLARY and kind != b"tRNS" else [content[at:end]]
+        at = end
+    return b"".join(kept)

@@ -24,8 +24,8 @@ their sums are all that is taken from pixels. Values count from those of the fir
 import numpy as np
 from torch import Tensor
 
+from ..mesh import Topology
 from .numba_kernels import array, bands, contracted_helper, helper, kernel, pictures, portion, run
-from .topology import Topology
 
 NO_PIXEL = -1
 

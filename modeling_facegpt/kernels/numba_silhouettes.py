@@ -20,12 +20,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..mesh import Topology
+from ..scanline import NEAR, SMALLEST_AREA, WIDEST
 from .numba_color import encode_row, encoding_slope
 from .numba_kernels import allocate, array, dtype_of, helper, kernel, run
-from .scanline import SMALLEST_AREA, WIDEST
-from .topology import Topology
 
-_NEAR = 1e-3  # metres, that of `facing_triangles`
 _KNUTH = 2654435761  # of multiplicative hashing
 
 
@@ -56,7 +55,7 @@ class _Pairs(NamedTuple):
 def _find_pairs(points: Tensor, topology: Topology, index: Tensor, depth: Tensor) -> _Pairs:
     place, edges = array(points), topology.compact_edges
     count = len(place)
-    limits = np.array([_NEAR, SMALLEST_AREA, WIDEST], dtype=place.dtype)
+    limits = np.array([NEAR, SMALLEST_AREA, WIDEST], dtype=place.dtype)
     facing = np.zeros((count, len(topology.compact) + 1), dtype=np.bool_)
     outline = np.empty((count, len(edges)), dtype=np.int32)
     lengths, lines, found = np.zeros((3, count), dtype=np.int64)

@@ -18,8 +18,8 @@ Numbers that address memory are turned into ones without a sign: of others Numba
 
 import numpy as np
 
+from ..scanline import SMALLEST_WEIGHT
 from .numba_kernels import helper
-from .scanline import SMALLEST_WEIGHT
 
 _NO_DEPTH = 0.0  # as yet: what is drawn lies beyond it
 _BEYOND = 1 + 1e-4  # a triangle whose corners are that much farther is behind, whatever the rounding

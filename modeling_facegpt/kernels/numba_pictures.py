@@ -25,6 +25,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..mesh import Topology
+from ..scanline import Settings
 from .numba_color import encode_row, encoding_slope
 from .numba_gradients import (
     NO_PIXEL,
@@ -40,8 +42,6 @@ from .numba_gradients import (
 from .numba_kernels import INDEX, allocate, array, bands, contracted_helper, dtype_of, helper, kernel, portion, run
 from .numba_rasterizer import limits_of
 from .numba_visibility import corners_of, find_visible, locate, positive_edges, signed_edges
-from .scanline import Settings
-from .topology import Topology
 
 _LEAST_SQUARE = 1e-12  # of an interpolated normal that has a direction
 _PLAIN, _COLOR, _NORMAL = range(3)  # what a plane shows of what it mixes
