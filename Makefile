@@ -9,7 +9,11 @@ NEWEST := .venv-newest
 TORCH := torch==2.13.0
 FLOOR_VERSIONS := transformers==5.17.0
 
-.PHONY: help demo test test-slow test-gpu test-faults test-floor test-newest test-common test-triton bench check train evaluate
+# No model is trained, loaded from disk or wrapped in these.
+FAST := $(addprefix tests/test_,camera.py rotations.py shading.py mesh.py losses.py photograph.py result_document.py \
+	result_files.py recipe_reader.py configuration_facegpt.py face_fit.py face_detection.py rasterizer.py eight_bit_weights.py)
+
+.PHONY: help demo test test-fast test-slow test-gpu test-faults test-floor test-newest test-common test-triton bench check train evaluate
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -30,6 +34,9 @@ demo: .venv/demo-installed ## reconstruct a sample photograph in 3D, into out/
 
 test: .venv/test-installed ## all fast tests
 	$(BIN)/python -m pytest
+
+test-fast: .venv/test-installed ## a part of them that takes less than two minutes
+	$(BIN)/python -m pytest -q $(FAST)
 
 test-slow: .venv/test-installed ## the tests that take longer than half a minute
 	$(BIN)/python -m pytest -m slow --ignore tests/faults

@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 
 EVALUATIONS = typer.main.get_command(app).commands["evaluate"].commands  # type: ignore[attr-defined]
 NOTHING_IS_DRAWN = ("photographs", "smiles")
-NO_MODEL_RUNS = ("morphable-model",)
+NO_MODEL_RUNS = ("morphable-model", "people")
 
 
 @pytest.fixture

@@ -65,7 +65,8 @@ def test_each_named_direction_moves_its_measure_the_right_way(measurer: FaceMeas
     for direction, (measure, sign) in KNOWN_DIRECTIONS.items():
         moved = measurer.scores(model.neutral(model.direction(direction)[None]))
         change = (moved - average)[0, measurer.names.index(measure)]
-        assert sign * float(change) > 0.2, (direction, measure, float(change))
+        # In standard deviations of people of both sexes and all ages.
+        assert sign * float(change) > 0.15, (direction, measure, float(change))
 
 
 def test_average_people_have_scores_of_mean_zero_and_deviation_one(measurer: FaceMeasurer):

@@ -15,6 +15,7 @@
 
 import copy
 import json
+import math
 from typing import Any, cast
 
 import pytest
@@ -77,7 +78,8 @@ def test_gaze_turns_the_subjects_left_eye_first_to_their_left_and_up(anny_head):
     turned = anny_head(zero_parameters(anny_head, 2, gaze=gaze)).vertices - anny_head.template
     left, right = anny_head.eyeball_vertices
     pole = turned[:, left[0]]
-    assert pole[0, 0] > 4e-3 and abs(pole[0, 1]) < 1e-4  # +x is the subject's left
+    # +x is the subject's left; the pole of an eyeball of 12 mm radius.
+    assert pole[0, 0] == pytest.approx(0.012 * math.sin(0.3), rel=0.02) and abs(pole[0, 1]) < 1e-4
     assert turned[0, right].abs().max() < 1e-6
     assert pole[1, 1] > 2e-3 and turned[1, right[0], 1] > 2e-3
 
@@ -177,9 +179,9 @@ def test_default_head_has_what_the_design_asks_for(anny_head):
 
 
 def test_default_head_is_oriented_and_measured_as_the_conventions_say(anny_head):
-    # The origin lies midway between the eyes, as deep as the lids: a little in front of the eyeballs' centres.
+    # The origin lies midway between the eyes, 5 mm in front of the eyeballs' centres.
     between = anny_head.eye_centres.mean(0)
-    assert between[:2].abs().max() < 1e-6 and -0.012 < between[2] < -0.009
+    assert between[:2].abs().max() < 1e-6 and between[2] == pytest.approx(-0.005, abs=5e-4)
     landmarks = anny_head.landmarks(anny_head.template[None])[0]
     assert landmarks[45, 0] > 0.03 and landmarks[8, 1] < -0.09 and landmarks[30, 2] == landmarks[:, 2].max()
     assert 0.085 < landmarks[45, 0] - landmarks[36, 0] < 0.097
@@ -214,7 +216,8 @@ def test_lips_part_with_the_jaw_and_touch_without(anny_head):
     expression[1, names.index("jawOpen")] = 1.0
     landmarks = anny_head.landmarks(anny_head(shapes._replace(expression=expression)).vertices)
     gap = landmarks[:, 62, 1] - landmarks[:, 66, 1]
-    assert abs(gap[0]) < 1e-3 and gap[1] > 0.02
+    # At rest the lips touch along a seam; these landmarks lie at its edge, above and below.
+    assert abs(gap[0]) < 1.2e-3 and gap[1] > 0.02
     # The lower teeth go with the jaw, the upper ones stay.
     drop = anny_head.expression_basis[names.index("jawOpen"), :, 1][anny_head.region("teeth") > 0.5]
     assert (drop.abs() < 1e-4).any() and (drop < -5e-3).any()

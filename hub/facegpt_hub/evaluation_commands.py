@@ -167,6 +167,7 @@ def people(
     ] = "anny-head",
     count: Annotated[int, typer.Option(min=100, help="Random people to measure.")] = 2000,
     sheets: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw sheets of people (PNG) there.")] = None,
+    seed: Seed = 0,
     facts: Facts = None,
 ) -> None:
     """Whether a 3DMM's people are believable: colours of skin, and how well measures tell what words mean."""
@@ -184,9 +185,9 @@ def people(
         check_knows_people(model)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--face-model") from error
-    for path in draw_sheets(model, sheets) if sheets else ():
+    for path in draw_sheets(model, sheets, seed) if sheets else ():
         Console().print(f"{path}")
-    print_figures(f"people: {face_model}", evaluate_people(model, count), facts, BEFORE)
+    print_figures(f"people: {face_model}", evaluate_people(model, count, seed), facts, BEFORE)
 
 
 def load(model: str, device: str) -> "Checkpoint":

@@ -84,6 +84,7 @@ def convert_anny(
     scales = _add_offsets(buffers, offset_basis(head, buffers["template"], regions), person)
     buffers |= _landmark_buffers()
     buffers["region_masks"] = torch.stack([regions[name] for name in REGION_NAMES])
+    _lift_origin(buffers)
     model = _assemble(head, buffers, names, layers, units, scales)
     progress(f"Writing {output}")
     save_morphable_model(model, output)
@@ -122,6 +123,13 @@ def _shape_buffers(head: AnnyHead, people: Tensor, person: Person) -> tuple[dict
         "closing_weights": lids.follow,
     }
     return buffers, names
+
+
+def _lift_origin(buffers: dict[str, Tensor]) -> None:
+    """Move the head so that the origin is as high as the eyes."""
+    height = buffers["eye_centres"].mean(0) * torch.tensor([0.0, 1.0, 0.0])
+    for name in ("template", "eye_centres"):
+        buffers[name] = buffers[name] - height
 
 
 def _field_strength(regions: dict[str, Tensor]) -> Tensor:
