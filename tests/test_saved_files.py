@@ -42,7 +42,9 @@ def test_a_checkpoint_that_nobody_trained_keeps_the_types_of_its_file(tmp_path: 
     before.save_pretrained(tmp_path)
     # By types alone: the names are those of another release of transformers.
     was = Counter(stored for name, stored in stored_types(NANO).items() if not name.endswith("lm_head.weight"))
-    assert Counter(stored_types(tmp_path).values()) == was
+    # The 3DMM of its time had no lids that close; what is written for them is empty.
+    now = [stored for name, stored in stored_types(tmp_path).items() if not name.endswith("closing_weights")]
+    assert Counter(now) == was
     assert (tmp_path / "model.safetensors").stat().st_size <= (NANO / "model.safetensors").stat().st_size
     after = load_nano(tmp_path)
     assert after.dtype == before.dtype == torch.float32

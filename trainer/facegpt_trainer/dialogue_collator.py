@@ -30,14 +30,13 @@ from modeling_facegpt.processing_facegpt import FaceGPTProcessor
 from .answer_tokens import answer_mask
 from .collator import FaceCollator, split_draws
 from .grammar.dialogues import Dialogue
-from .grammar.text_dialogues import TEXT_DIALOGUES, TextGrammar
+from .grammar.text_dialogues import REQUESTS, TEXT_DIALOGUES, TextGrammar
 from .pictures.data_engine import PictureBatch
 from .pictures.picture_dialogues import PictureGrammar
 from .pictures.shape_pictures import ShapeGrammar
 
 LANDMARKS = 468
 # Dialogues without pictures: requests for faces, what is answered in words alone, and those that go on about faces.
-REQUESTS = ("explicit", "speculative")
 ANSWERS = ("unknown word", "declined", "no face yet", "small talk")
 TEXT_KINDS = {
     "descriptions": ("explicit",),

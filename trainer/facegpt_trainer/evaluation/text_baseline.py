@@ -55,9 +55,8 @@ from modeling_facegpt.modeling_facegpt import FaceGPTForConditionalGeneration
 from modeling_facegpt.morphable_model import MorphableModel, locate_checkpoint
 
 from ..careful_trainer import CarefulTrainer
-from ..dialogue_collator import REQUESTS
 from ..endings import run_command
-from ..grammar.text_dialogues import TextGrammar
+from ..grammar.text_dialogues import REQUESTS, TextGrammar
 from ..loss_weights import LOSS_WEIGHTS
 from ..recipe_ranges import check_ranges
 from .requests import BETWEEN_NOISES, MakeFaces

@@ -44,6 +44,7 @@ TEXT_DIALOGUES = {
     "no face yet": edit_before_face_dialogue,
     "small talk": small_talk_dialogue,
 }
+REQUESTS = ("explicit", "speculative")  # kinds that ask for a face
 TEXT_SHARES = {
     "explicit": 0.3,
     "speculative": 0.17,
