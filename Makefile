@@ -6,6 +6,7 @@ DATA ?= ../shared/data
 RECIPES := trainer/facegpt_trainer/recipes
 FLOOR := .venv-floor
 NEWEST := .venv-newest
+DOCS := .venv-docs
 TORCH := torch==2.13.0
 FLOOR_VERSIONS := transformers==5.17.0
 
@@ -13,7 +14,7 @@ FLOOR_VERSIONS := transformers==5.17.0
 FAST := $(addprefix tests/test_,camera.py rotations.py shading.py mesh.py losses.py photograph.py result_document.py \
 	result_files.py recipe_reader.py configuration_facegpt.py face_fit.py face_detection.py rasterizer.py eight_bit_weights.py)
 
-.PHONY: help demo test test-fast test-slow test-gpu test-faults test-floor test-newest test-common test-triton bench check train evaluate
+.PHONY: help demo test test-fast test-slow test-gpu test-faults test-floor test-newest test-common test-triton bench check docs train evaluate
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -83,6 +84,11 @@ check: .venv/test-installed ## style, types, who may import whom, structure of t
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/mlinter --no-progress modeling_facegpt
+
+docs: ## the documentation as web pages, into build/docs, from a virtual environment of its own
+	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install --quiet --disable-pip-version-check "mkdocs>=1.6,<2" "mkdocstrings[python]>=1.0,<2"
+	$(DOCS)/bin/mkdocs build --strict
 
 train: .venv/test-installed ## train facegpt-nano from nothing, by its recipes in order, into runs/
 	$(BIN)/facegpt train --config $(RECIPES)/nano_renders.yaml

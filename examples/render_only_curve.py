@@ -221,7 +221,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--points", type=int, default=5, help="checkpoints that are measured on the way")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/faces"), help="with landmarks.npz")
     parser.add_argument("--runs", type=Path, default=Path("runs/render_only_curve"))
-    parser.add_argument("--picture", type=Path, default=Path("examples/gallery/render_only.png"))
+    parser.add_argument("--picture", type=Path, default=Path("docs/pictures/render_only.png"))
     given = parser.parse_args(arguments)
     curves = [learn(seed_config(given.recipe, given.runs, seed, given.points), given.data) for seed in given.seeds]
     print(write_table(curves))
