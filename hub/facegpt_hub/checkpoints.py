@@ -93,7 +93,7 @@ def load_checkpoint(name: str = DEFAULT_CHECKPOINT, device: str | torch.device =
     except Exception as error:  # Configurations fail with nearly any exception.
         raise CheckpointError(f"the configuration of checkpoint {name} cannot be read ({_in_short(error)})") from error
     if config is None:
-        raise CheckpointError(f"checkpoint {name} is a {kind!r} model, and only FaceGPT's can be used here")
+        raise CheckpointError(f"checkpoint {name} is a {str(kind)[:60]!r} model, and only FaceGPT's can be used here")
     model = _load_model(name, directory, config)
     try:
         processor = FaceGPTProcessor.from_pretrained(directory, trust_remote_code=False)
